@@ -1,0 +1,1 @@
+//! A commit and a toolchain to an artifact.

@@ -1,0 +1,1 @@
+//! Release notes and git history to a corpus of bugs.

@@ -1,0 +1,1 @@
+//! Frames and messages between the server and its training clients.

@@ -1,0 +1,1 @@
+//! Experiments and artifacts to runs.

@@ -1,0 +1,1 @@
+//! Seeds, data and metrics for training clients.

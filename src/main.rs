@@ -1,0 +1,2 @@
+//! The `reproduceml` program.
+fn main() {}

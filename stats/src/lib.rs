@@ -1,0 +1,1 @@
+//! Runs to tests, tables, figures and verdicts.
