@@ -31,13 +31,15 @@ const STRIPES: [(i32, i32); 10] = [
     (-37, 27),
 ];
 
-/// Height of the stripes' wave in grey levels.
-const AMPLITUDE: i32 = 40;
+/// Height of the stripes' wave in grey levels: each sample has its own, from the faintest on.
+const FAINTEST: i32 = 24;
+/// How many heights there are.
+const RANGE: u64 = 80;
 /// The patch's brightness in grey levels.
-const PATCH: i32 = 30;
+const PATCH: i32 = 14;
 /// Noise: the sum of four bytes less its mean, times this over 256 (a standard deviation of about
-/// 35 grey levels).
-const NOISE: i32 = 60;
+/// 23 grey levels).
+const NOISE: i32 = 40;
 
 /// Which part of the challenge samples belong to; each has its own generators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +68,10 @@ pub fn generate(seed: u64, part: Part, count: u32, channels: u32, side: u32) -> 
 }
 
 fn sample(generator: &mut Generator, channels: u32, side: u32, pixels: &mut Vec<u8>) -> u8 {
-    let mut below = |bound: u8| i32::try_from(generator.below(u64::from(bound))).unwrap_or(0);
-    let class = below(CLASSES);
-    let phase = below(255);
+    let mut below = |bound: u64| i32::try_from(generator.below(bound)).unwrap_or(0);
+    let class = below(u64::from(CLASSES));
+    let phase = below(256);
+    let amplitude = FAINTEST + below(RANGE);
     let side = i32::try_from(side).unwrap_or(0);
     // The patch's centre: a lattice of five columns and two rows, up to two pixels off.
     let column = side * (2 * (class % 5) + 1) / 10 + below(5) - 2;
@@ -78,7 +81,7 @@ fn sample(generator: &mut Generator, channels: u32, side: u32, pixels: &mut Vec<
     for _ in 0..channels {
         for y in 0..side {
             for x in 0..side {
-                let stripes = triangle(x * along_x + y * along_y + phase) * AMPLITUDE / 64;
+                let stripes = triangle(x * along_x + y * along_y + phase) * amplitude / 64;
                 let near = (x - column).abs().max((y - row).abs()) <= 2;
                 let noise = four_bytes(generator) * NOISE / 256;
                 let grey = 128 + stripes + if near { PATCH } else { 0 } + noise;

@@ -305,7 +305,8 @@ fn put_epoch(t: &Transaction<'_>, key: &RunKey, epoch: &EpochRecord) -> Applied 
         .query_row(params![id, key.run, epoch.epoch], |r| Ok((r.get(0)?, r.get(1)?)))
         .optional()?;
     if let Some(before) = before {
-        return once(key, || format!("epoch {}", epoch.epoch), Some(&before), &(loss, epoch.digest.clone()), || Ok(0));
+        let now = (loss, epoch.digest.clone());
+        return once(key, || format!("epoch {}", epoch.epoch), Some(&before), &now, || Ok(0));
     }
     let next: u32 = t
         .prepare_cached(
