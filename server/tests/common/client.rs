@@ -46,9 +46,7 @@ pub fn dial(address: &str) -> std::io::Result<Wire<UnixStream>> {
 
 pub fn refused(reply: Reply) -> Result<Reply, Refused> {
     match reply {
-        Reply::Error { code, message, retry_after } => {
-            Err(Refused { code, message, retry_after })
-        }
+        Reply::Error { code, message, retry_after } => Err(Refused { code, message, retry_after }),
         other => Ok(other),
     }
 }
@@ -66,7 +64,11 @@ impl Client {
     }
 
     /// Sends a request and the bytes that belong to it, and waits for the answer.
-    pub fn ask(&mut self, request: &Request, data: &[u8]) -> Result<Result<Reply, Refused>, WireError> {
+    pub fn ask(
+        &mut self,
+        request: &Request,
+        data: &[u8],
+    ) -> Result<Result<Reply, Refused>, WireError> {
         self.wire.send(request)?;
         self.wire.send_data(data)?;
         Ok(refused(self.wire.receive()?))
@@ -85,7 +87,14 @@ pub fn parameters(seed: u32, epoch: u32) -> Digest {
 
 pub fn epoch(seed: u32, number: u32) -> Request {
     let loss = (number > 0).then(|| Bits::of(1.0 / f64::from(number)));
-    Request::Epoch { seed, number, loss, parameters: parameters(seed, number), seconds: 0.1, extra: None }
+    Request::Epoch {
+        seed,
+        number,
+        loss,
+        parameters: parameters(seed, number),
+        seconds: 0.1,
+        extra: None,
+    }
 }
 
 /// Made-up predictions for `samples`.
