@@ -41,8 +41,8 @@ pub fn brunner_munzel(x: &[f64], y: &[f64]) -> Result<BrunnerMunzel, SampleError
     }
     let (part_x, part_y) = (n * variance_x, m * variance_y);
     let statistic = n * m * (mean_y - mean_x) / ((n + m) * (part_x + part_y).sqrt());
-    let df = (part_x + part_y).powi(2)
-        / (part_x * part_x / (n - 1.0) + part_y * part_y / (m - 1.0));
+    let df =
+        (part_x + part_y).powi(2) / (part_x * part_x / (n - 1.0) + part_y * part_y / (m - 1.0));
     Ok(BrunnerMunzel { statistic, df, p_value: clamp_p(student_t_two_sided(statistic, df)) })
 }
 
@@ -53,8 +53,7 @@ fn placements(pooled: &[u64], values: &[f64]) -> (f64, f64) {
     let mean_pooled = 0.5 * pooled.iter().sum::<u64>() as f64 / size;
     let placement = |(pooled, own): (&u64, &u64)| 0.5 * (*pooled as f64 - *own as f64);
     let centre = mean_pooled - 0.5 * (size + 1.0);
-    let squares: f64 =
-        pooled.iter().zip(&own).map(|pair| (placement(pair) - centre).powi(2)).sum();
+    let squares: f64 = pooled.iter().zip(&own).map(|pair| (placement(pair) - centre).powi(2)).sum();
     (mean_pooled, squares / (size - 1.0))
 }
 

@@ -44,8 +44,8 @@ pub fn effect(x: &[f64], y: &[f64], level: f64) -> Result<Effect, SampleError> {
     let of_rows: f64 = rows.iter().map(|sum| (sum / m - delta).powi(2)).sum();
     let of_columns: f64 = columns.iter().map(|sum| (-sum / n - delta).powi(2)).sum();
     let of_cells = untied - n * m * delta * delta;
-    let variance = (m * m * of_rows + n * n * of_columns - of_cells)
-        / (n * m * (n - 1.0) * (m - 1.0));
+    let variance =
+        (m * m * of_rows + n * n * of_columns - of_cells) / (n * m * (n - 1.0) * (m - 1.0));
     let rest = 1.0 - delta * delta;
     let variance = variance.max(rest / (n * m - 1.0));
     let z = normal_quantile(0.5 + 0.5 * level);
