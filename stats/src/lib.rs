@@ -21,6 +21,7 @@ mod frame;
 pub mod input;
 pub mod mann_whitney;
 pub mod options;
+pub mod paper;
 pub mod power;
 pub mod render;
 pub mod sample;

@@ -79,7 +79,7 @@ fn asymptotic_p_values_are_those_of_scipy_down_to_1e_300() {
         tally.add(p(Alternative::Less, true).p_value, number(case, "p_less"), &what);
     }
     assert!(u.compared >= 2400 && tally.compared >= 7000, "{} {}", u.compared, tally.compared);
-    assert!(tally.smallest.unwrap() < 1e-299, "{:?}", tally.smallest);
+    assert!(tally.smallest.unwrap() < 1e-300, "{:?}", tally.smallest);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn exact_p_values_with_ties_are_those_of_coin() {
         tally.add(p(Alternative::TwoSided), two, &what);
         tally.add(p(Alternative::Less), number(&from_r, "p_exact_ties_less"), &what);
     }
-    assert!(tally.compared >= 1000, "{}", tally.compared);
+    assert!(tally.compared >= 850, "{}", tally.compared);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn shifts_and_their_intervals_are_those_of_r() {
             asymptotic += 1;
         }
     }
-    assert!(exact.compared >= 1000 && asymptotic >= 700, "{} {asymptotic}", exact.compared);
+    assert!(exact.compared >= 800 && asymptotic >= 1000, "{} {asymptotic}", exact.compared);
 }
 
 #[test]
@@ -170,10 +170,7 @@ fn brunner_munzel_and_fligner_killeen_are_those_of_scipy() {
                 (outcome.statistic - statistic).abs() <= 1e-10 * (1.0 + statistic.abs()),
                 "{what}"
             );
-            // Below this SciPy subtracts from 1, or t is so far out that nobody's digits hold.
-            if p > 1e-12 {
-                bm.add(outcome.p_value, Some(p), &what);
-            }
+            bm.add(outcome.p_value, Some(p), &what);
         }
         if let (Ok(outcome), Some(p)) = (spread::fligner_killeen(&x, &y), number(case, "fligner_p"))
         {
@@ -182,7 +179,7 @@ fn brunner_munzel_and_fligner_killeen_are_those_of_scipy() {
             fk.add(outcome.p_value, Some(p), &what);
         }
     }
-    assert!(bm.compared >= 1500 && fk.compared >= 2000, "{} {}", bm.compared, fk.compared);
+    assert!(bm.compared >= 1400 && fk.compared >= 2000, "{} {}", bm.compared, fk.compared);
 }
 
 #[test]

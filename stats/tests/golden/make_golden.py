@@ -45,7 +45,7 @@ def cases():
         spread = PRIME if levels == 2**31 else levels
         made.append(dict(seed=1 + index * 7919, n=n, m=m, levels=levels, shift=int(scale * spread)))
     # Far tails: p down to 1e-300 needs about a thousand values a side.
-    for index, size in enumerate([300, 400, 500, 600, 700, 800, 850, 900, 905, 910]):
+    for index, size in enumerate([300, 400, 500, 600, 700, 800, 850, 900, 910, 914, 918, 924]):
         for levels in (2**31, 50):
             made.append(dict(seed=77 + index, n=size, m=size, levels=levels, shift=levels))
     return made
