@@ -29,6 +29,7 @@ pub mod shift;
 pub mod signed_rank;
 pub mod special;
 pub mod spread;
+pub mod store;
 mod verdict;
 
 pub use analyse::analyse;

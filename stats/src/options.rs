@@ -53,6 +53,8 @@ pub struct Options {
     pub method: Choice,
     /// The metrics that decide verdicts.
     pub outcomes: Vec<String>,
+    /// Bugs whose sides may not be compared, with the reason: their verdict is `invalid`.
+    pub invalid: BTreeMap<String, String>,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             seed_policy: SeedPolicy::Unknown,
             method: Choice::Auto,
             outcomes: OUTCOMES.map(str::to_owned).to_vec(),
+            invalid: BTreeMap::new(),
         }
     }
 }

@@ -43,6 +43,9 @@ fn conclude(
     tests: &[&Test],
     options: &Options,
 ) -> (Verdict, String) {
+    if let Some(reason) = options.invalid.get(comparison.bug) {
+        return (Verdict::Invalid, reason.clone());
+    }
     let name = side(comparison.kind);
     let (n, m) = (comparison.buggy.runs.len(), comparison.corrected.runs.len());
     if n == 0 || m == 0 {
