@@ -19,7 +19,7 @@ use crate::studies;
 
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
-    let study = studies::open(cli)?;
+    let study = Arc::new(studies::open(cli)?);
     let home = Home::find()?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
@@ -38,7 +38,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         return print_plan(cli, &plan, jobs);
     }
     let options = RunOptions { jobs, client: home.client() };
-    let summary = start(&study, store, &plan, args, &options).await?;
+    let summary = start(study.clone(), store, &plan, args, &options).await?;
     print_summary(cli, &summary)?;
     if summary.is_complete() {
         Ok(())
@@ -50,7 +50,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
 }
 
 async fn start(
-    study: &Study,
+    study: Arc<Study>,
     store: Arc<Store>,
     plan: &Plan,
     args: &RunArgs,
@@ -70,25 +70,25 @@ async fn start(
             if total == 0 {
                 // Nothing to start: neither Docker nor a server is needed.
                 let launcher = LocalLauncher::new("");
-                let config = config(study, Listen::Tcp(args.listen));
-                return runner::execute(study, store, plan, &launcher, config, options, &tell)
+                let config = config(&study, Listen::Tcp(args.listen));
+                return runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
                     .await
                     .map_err(explain);
             }
             let docker = Docker::connect().await.map_err(missing_docker)?;
-            let launcher = DockerLauncher::new(docker, study_label(study));
+            let launcher = DockerLauncher::new(docker, study_label(&study));
             launcher.remove_leftovers().await.map_err(|e| explain(e.into()))?;
             // A short path: the system allows sockets about a hundred bytes of name.
             let folder = socket_folder()?;
-            let config = config(study, Listen::Unix(folder.path().join("server.sock")));
-            runner::execute(study, store, plan, &launcher, config, options, &tell)
+            let config = config(&study, Listen::Unix(folder.path().join("server.sock")));
+            runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
                 .await
                 .map_err(explain)
         }
         Executor::Local => {
             let launcher = LocalLauncher::new(&args.python);
-            let config = config(study, Listen::Tcp(args.listen));
-            runner::execute(study, store, plan, &launcher, config, options, &tell)
+            let config = config(&study, Listen::Tcp(args.listen));
+            runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
                 .await
                 .map_err(explain)
         }
@@ -96,7 +96,8 @@ async fn start(
 }
 
 fn config(study: &Study, listen: Listen) -> ServerConfig {
-    ServerConfig::new(vec![listen], study.root().join("data"))
+    let data_dir = study.root().join("data");
+    ServerConfig { listen: vec![listen], ..ServerConfig::loopback(data_dir) }
 }
 
 /// The label by which this study's containers are found: a digest of its path.

@@ -85,7 +85,9 @@ pub enum FrameError {
         expected: u64,
     },
     /// Header and payload do not have the checksum that the header states.
-    #[error("the frame's checksum is {found:08x}, expected {stated:08x}: it was damaged on the way")]
+    #[error(
+        "the frame's checksum is {found:08x}, expected {stated:08x}: it was damaged on the way"
+    )]
     Checksum {
         /// What the bytes give.
         found: u32,

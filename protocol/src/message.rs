@@ -320,8 +320,7 @@ pub enum MessageError {
 /// # Errors
 /// [`MessageError::TooLong`] when they do not fit a frame.
 pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, MessageError> {
-    let bytes =
-        serde_json::to_vec(message).map_err(|source| MessageError::Malformed { source })?;
+    let bytes = serde_json::to_vec(message).map_err(|source| MessageError::Malformed { source })?;
     if bytes.len() > MAX_PAYLOAD {
         return Err(MessageError::TooLong { length: bytes.len() });
     }

@@ -120,7 +120,7 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`]. What was finished before stays finished.
 pub async fn execute<L: Launcher>(
-    study: &Study,
+    study: Arc<Study>,
     store: Arc<Store>,
     plan: &Plan,
     launcher: &L,
@@ -129,8 +129,8 @@ pub async fn execute<L: Launcher>(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<RunSummary, RunError> {
     if !plan.missing.is_empty() {
-        let server = Server::start(store.clone(), study, config).await?;
-        let result = all_runs(study, &store, plan, launcher, &server, options, progress).await;
+        let server = Server::start(store.clone(), study.clone(), config).await?;
+        let result = all_runs(&study, &store, plan, launcher, &server, options, progress).await;
         server.shutdown().await;
         result?;
     }
@@ -189,15 +189,15 @@ async fn one_run<'a, L: Launcher>(
     if !artifact.is_dir() {
         return Err(RunError::NoArtifact { id: planned.artifact.id.to_string(), path: artifact });
     }
-    let address = server.addresses().into_iter().next().unwrap_or_default();
-    let ticket = server.ticket(&key.experiment, key.run)?;
+    let address = server.addresses().first().cloned().unwrap_or_default();
+    let ticket = server.ticket(&key.experiment, key.run);
     let launch = Launch {
         name: key.to_string(),
         image: planned.artifact.image.clone(),
         artifact,
         client: options.client.clone(),
         server: address,
-        ticket: ticket.to_string(),
+        ticket: ticket.as_str().to_owned(),
         env: BTreeMap::from([
             ("REPRODUCEML_IMAGE".to_owned(), planned.artifact.image.clone()),
             ("REPRODUCEML_ARTIFACT_DIGEST".to_owned(), planned.artifact.id.to_string()),
@@ -207,7 +207,6 @@ async fn one_run<'a, L: Launcher>(
         gpu: planned.experiment.device == "cuda",
     };
     let exit = launcher.launch(&launch, &mut log, &Cancel::new()).await?;
-    server.revoke(&key.experiment, key.run);
     let failure = settle(store, planned, &exit)?;
     Ok((planned, failure, exit.seconds))
 }

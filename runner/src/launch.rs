@@ -231,8 +231,8 @@ impl Launcher for LocalLauncher {
         // One pipe for both outputs keeps their order.
         let (reader, writer) = io::pipe().map_err(LaunchError::Log)?;
         let reader = std::os::fd::OwnedFd::from(reader);
-        let mut reader = tokio::net::unix::pipe::Receiver::from_owned_fd(reader)
-            .map_err(LaunchError::Log)?;
+        let mut reader =
+            tokio::net::unix::pipe::Receiver::from_owned_fd(reader).map_err(LaunchError::Log)?;
         let start = |source| LaunchError::Start { program: self.python.clone(), source };
         let mut command = tokio::process::Command::new(&self.python);
         command

@@ -63,11 +63,7 @@ fn walk(left: &Value, right: &Value, path: &mut Vec<String>, out: &mut Vec<Facto
 
 fn shorten(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 80 {
-        text
-    } else {
-        text.chars().take(79).chain(['…']).collect()
-    }
+    if text.chars().count() <= 80 { text } else { text.chars().take(79).chain(['…']).collect() }
 }
 
 #[cfg(test)]

@@ -147,9 +147,11 @@ fn pairs(store: &Store, overrides: &Overrides) -> Result<BTreeMap<BugId, Sides>,
     for bug in &overrides.bugs {
         let reason = match sides.get(bug) {
             None => Some("it has not been built".to_owned()),
-            Some(sides) => sides.iter().find(|(_, record)| !record.is_built()).map(
-                |(evaluation, record)| format!("its {evaluation} side failed: {:?}", record.status),
-            ),
+            Some(sides) => {
+                sides.iter().find(|(_, record)| !record.is_built()).map(|(evaluation, record)| {
+                    format!("its {evaluation} side failed: {:?}", record.status)
+                })
+            }
         };
         if let Some(reason) = reason {
             return Err(PlanError::NotBuilt { bug: bug.clone(), reason });
@@ -334,8 +336,7 @@ seed_policy = "per-run"
         store.fail_run(&first.missing[3].key, "signal 11").unwrap();
         let second = plan(&study, &store, &Overrides::default()).unwrap();
         assert_eq!((second.missing.len(), second.finished, second.failed), (4, 3, 1));
-        let more =
-            Overrides { runs: Some(6), retry_failed: true, ..Overrides::default() };
+        let more = Overrides { runs: Some(6), retry_failed: true, ..Overrides::default() };
         assert_eq!(plan(&study, &store, &more).unwrap().missing.len(), 9);
         let side = Overrides { only: Some(Evaluation::Buggy), ..Overrides::default() };
         assert!(
@@ -354,8 +355,7 @@ seed_policy = "per-run"
             plan(&study, &store, &Overrides::default()),
             Err(PlanError::NothingBuilt)
         ));
-        let asked =
-            Overrides { bugs: vec![BugId::of_pull_request(3)], ..Overrides::default() };
+        let asked = Overrides { bugs: vec![BugId::of_pull_request(3)], ..Overrides::default() };
         let error = plan(&study, &store, &asked).unwrap_err().to_string();
         assert!(error.contains("compile"), "{error}");
     }

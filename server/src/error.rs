@@ -44,7 +44,9 @@ pub enum ServerError {
         length: usize,
     },
     /// The path does not fit a socket's address.
-    #[error("{path} has {length} bytes, a Unix socket's path has at most {limit}; use a shorter one")]
+    #[error(
+        "{path} has {length} bytes, a Unix socket's path has at most {limit}; use a shorter one"
+    )]
     LongPath {
         /// The path.
         path: PathBuf,

@@ -81,11 +81,9 @@ fn read_model(study: &Study, path: &str, digest: Option<&str>) -> Result<String,
         .map_err(|source| JobError::Read { path: path.to_owned(), source })?;
     let found = study::files::sha256_hex(source.as_bytes());
     match digest {
-        Some(expected) if expected != found => Err(JobError::Changed {
-            path: path.to_owned(),
-            found,
-            expected: expected.to_owned(),
-        }),
+        Some(expected) if expected != found => {
+            Err(JobError::Changed { path: path.to_owned(), found, expected: expected.to_owned() })
+        }
         _ => Ok(source),
     }
 }

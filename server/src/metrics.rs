@@ -92,7 +92,8 @@ impl Metrics {
             }
             classes.push(one);
         }
-        let [precision, recall, f1] = sums.map(|s| if present == 0 { 0.0 } else { s / float(present) });
+        let [precision, recall, f1] =
+            sums.map(|s| if present == 0 { 0.0 } else { s / float(present) });
         Self { accuracy: ratio(right, samples), precision, recall, f1, classes, confusion }
     }
 }

@@ -80,9 +80,9 @@ fn store_refusal(error: &StoreError) -> Refusal {
             Refusal::later(ErrorCode::Storage, error, STORAGE_PAUSE)
         }
         StoreError::RunOver { .. } => Refusal::never(ErrorCode::OutOfTurn, error),
-        StoreError::TooNew { .. } | StoreError::Damaged { .. } | StoreError::SeedConflict { .. } => {
-            Refusal::never(ErrorCode::Internal, error)
-        }
+        StoreError::TooNew { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::SeedConflict { .. } => Refusal::never(ErrorCode::Internal, error),
     }
 }
 
@@ -151,11 +151,7 @@ pub(crate) async fn serve(
         tracing::warn!("{}: {}", refusal.code, refusal.message);
         // The client may be gone; it will ask again.
         let _ = connection.reply(&refusal.reply()).await;
-        shared.tell(Event::Refused {
-            key,
-            code: refusal.code,
-            message: refusal.message.clone(),
-        });
+        shared.tell(Event::Refused { key, code: refusal.code, message: refusal.message.clone() });
     } else if let End::Gone(error) = &end {
         tracing::debug!("{error}");
     }
@@ -265,10 +261,7 @@ async fn open(
     Ok(Session { shared: Arc::clone(shared), ledger, holder, experiment, dataset, job })
 }
 
-fn prepare(
-    shared: &Shared,
-    key: &RunKey,
-) -> Result<(Experiment, Arc<Dataset>, Box<Job>), Refusal> {
+fn prepare(shared: &Shared, key: &RunKey) -> Result<(Experiment, Arc<Dataset>, Box<Job>), Refusal> {
     let experiment = shared.store.experiment(&key.experiment)?.ok_or_else(|| {
         let what = format!("the study has no experiment {}; plan it again", key.experiment);
         Refusal::never(ErrorCode::Ticket, what)
@@ -496,8 +489,10 @@ impl Session {
     /// Marks the experiment and ends the run.
     async fn wrong_seed(&self, found: u32) -> Refusal {
         let (expected, key) = (self.job.seed, self.holder.key.clone());
-        let reason =
-            format!("the client of run {} used seed {found} where {expected} is the run's", key.run);
+        let reason = format!(
+            "the client of run {} used seed {found} where {expected} is the run's",
+            key.run
+        );
         let failed = self.write(SessionWrite::Fail { reason: reason.clone() }).await;
         let marked = {
             let (shared, reason) = (Arc::clone(&self.shared), reason.clone());

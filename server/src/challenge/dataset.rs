@@ -74,7 +74,12 @@ impl Dataset {
             }
             let mut shape = vec![places.len() as u64];
             shape.extend(pool.shape.iter().map(|d| u64::from(*d)));
-            dataset.add(format!("{split}/x"), Dtype::F4, &shape, pool.normalised(places, constants));
+            dataset.add(
+                format!("{split}/x"),
+                Dtype::F4,
+                &shape,
+                pool.normalised(places, constants),
+            );
             let labels = pool.labels_at(places);
             if split == "train" {
                 let shape = [labels.len() as u64];
@@ -216,11 +221,8 @@ impl Datasets {
         let [channels, side, _] = known.shape();
         let sample = u64::from(channels) * u64::from(side) * u64::from(side) * 4;
         let bytes = (asked + u64::from(test)) * sample;
-        let too_large = || ChallengeError::TooLarge {
-            name: spec.name.clone(),
-            bytes,
-            limit: self.synthetic,
-        };
+        let too_large =
+            || ChallengeError::TooLarge { name: spec.name.clone(), bytes, limit: self.synthetic };
         let train = u32::try_from(asked).map_err(|_| too_large())?;
         if bytes > self.synthetic {
             return Err(too_large());

@@ -200,37 +200,59 @@ fn apply(t: &Transaction<'_>, holder: &Holder, write: &SessionWrite) -> Applied 
         SessionWrite::Claim { .. } => Ok(SessionOutcome::Known),
         SessionWrite::Acknowledge { array, digest } => {
             let before = text(t, "SELECT digest FROM session_arrays", "name", key, array)?;
-            once(key, || format!("array {array}"), before.as_ref(), digest, || {
-                t.prepare_cached("INSERT INTO session_arrays VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(params![key.experiment.as_str(), key.run, array, digest])
-            })
+            once(
+                key,
+                || format!("array {array}"),
+                before.as_ref(),
+                digest,
+                || {
+                    t.prepare_cached("INSERT INTO session_arrays VALUES (?1, ?2, ?3, ?4)")?
+                        .execute(params![key.experiment.as_str(), key.run, array, digest])
+                },
+            )
         }
         SessionWrite::Manifest(manifest) => {
             let manifest = manifest.to_string();
             let before: Option<String> = t
                 .prepare_cached("SELECT manifest FROM runs WHERE experiment = ?1 AND run = ?2")?
                 .query_row(params![key.experiment.as_str(), key.run], |r| r.get(0))?;
-            once(key, || "the manifest".into(), before.as_ref(), &manifest, || {
-                t.prepare_cached(
-                    "UPDATE runs SET manifest = ?3 WHERE experiment = ?1 AND run = ?2",
-                )?
-                .execute(params![key.experiment.as_str(), key.run, manifest])
-            })
+            once(
+                key,
+                || "the manifest".into(),
+                before.as_ref(),
+                &manifest,
+                || {
+                    t.prepare_cached(
+                        "UPDATE runs SET manifest = ?3 WHERE experiment = ?1 AND run = ?2",
+                    )?
+                    .execute(params![
+                        key.experiment.as_str(),
+                        key.run,
+                        manifest
+                    ])
+                },
+            )
         }
         SessionWrite::Epoch(epoch) => put_epoch(t, key, epoch),
         SessionWrite::Metrics { split, digest, metrics, details } => {
             let before = text(t, "SELECT digest FROM predictions", "split", key, split)?;
-            once(key, || format!("predictions for {split}"), before.as_ref(), digest, || {
-                let id = key.experiment.as_str();
-                t.prepare_cached("INSERT INTO predictions VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(params![id, key.run, split, digest])?;
-                for (metric, value) in metrics {
-                    t.prepare_cached("INSERT INTO metrics VALUES (?1, ?2, ?3, ?4, ?5)")?
-                        .execute(params![id, key.run, split, metric, value])?;
-                }
-                t.prepare_cached("INSERT INTO session_details VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(params![id, key.run, split, details.to_string()])
-            })
+            once(
+                key,
+                || format!("predictions for {split}"),
+                before.as_ref(),
+                digest,
+                || {
+                    let id = key.experiment.as_str();
+                    t.prepare_cached("INSERT INTO predictions VALUES (?1, ?2, ?3, ?4)")?
+                        .execute(params![id, key.run, split, digest])?;
+                    for (metric, value) in metrics {
+                        t.prepare_cached("INSERT INTO metrics VALUES (?1, ?2, ?3, ?4, ?5)")?
+                            .execute(params![id, key.run, split, metric, value])?;
+                    }
+                    t.prepare_cached("INSERT INTO session_details VALUES (?1, ?2, ?3, ?4)")?
+                        .execute(params![id, key.run, split, details.to_string()])
+                },
+            )
         }
         SessionWrite::Finish { epochs, splits, timings } => {
             finish(t, key, *epochs, splits, timings)
@@ -317,15 +339,17 @@ fn put_epoch(t: &Transaction<'_>, key: &RunKey, epoch: &EpochRecord) -> Applied 
         let what = format!("epoch {} came where {next} is the next", epoch.epoch);
         return refuse(SessionRefusal::OutOfTurn(key.clone(), what));
     }
-    t.prepare_cached("INSERT INTO epochs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-        id,
-        key.run,
-        epoch.epoch,
-        loss,
-        epoch.digest,
-        epoch.seconds,
-        epoch.extra.as_ref().map(ToString::to_string),
-    ])?;
+    t.prepare_cached("INSERT INTO epochs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
+        params![
+            id,
+            key.run,
+            epoch.epoch,
+            loss,
+            epoch.digest,
+            epoch.seconds,
+            epoch.extra.as_ref().map(ToString::to_string),
+        ],
+    )?;
     Ok(SessionOutcome::Stored)
 }
 
