@@ -33,6 +33,14 @@ pub enum WireError {
         /// The kind expected.
         expected: Kind,
     },
+    /// A data frame that is empty or has more than the array still needs.
+    #[error("a data frame of {length} bytes arrived where {left} bytes of an array are left")]
+    Chunk {
+        /// The frame's length in bytes.
+        length: usize,
+        /// What the array still needs, in bytes.
+        left: u64,
+    },
 }
 
 /// A stream with its two sequence numbers.
@@ -123,7 +131,12 @@ impl<S: Read + Write> Wire<S> {
         array.check(limit)?;
         let mut data = Vec::new();
         while (data.len() as u64) < array.bytes {
-            data.extend_from_slice(&self.receive_frame(Kind::Data)?);
+            let chunk = self.receive_frame(Kind::Data)?;
+            let left = array.bytes - data.len() as u64;
+            if chunk.is_empty() || chunk.len() as u64 > left {
+                return Err(WireError::Chunk { length: chunk.len(), left });
+            }
+            data.extend_from_slice(&chunk);
         }
         array.verify(&data)?;
         Ok(data)
