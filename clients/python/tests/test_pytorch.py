@@ -14,10 +14,36 @@ REASON = "PyTorch is not installed"
 LENET = {"framework": "pytorch", "model": "lenet", "side": 28, "learning_rate": 0.01,
          "momentum": 0.9}
 
+# Its first operation has no deterministic implementation on any device.
+ODD_MODEL = """
+import reproduceml_client
+import torch
+from torch import nn
+
+class Network(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.linear = nn.Linear(64, classes)
+
+    def forward(self, x):
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+        x = nn.functional.dropout(x.reshape(x.shape[0], -1), 0.5, self.training)
+        return nn.functional.log_softmax(self.linear(x), dim=1)
+
+class Odd(reproduceml_client.Model):
+    def build(self, shape, classes):
+        return Network(classes)
+"""
+
 if WITH_TORCH:
     import torch
     from reproduceml_client.models import pytorch as registry
     from reproduceml_client.models.pytorch import alexnet, lenet, vgg, vgg_x
+
+
+def torch_is_at_least(major, minor):
+    """Whether this PyTorch is of that version or newer."""
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (major, minor)
 
 
 def count(model, shape):
@@ -103,6 +129,14 @@ class Training(unittest.TestCase):
             self.assertEqual(sound["epochs"][0], hurt["epochs"][0])
             self.assertNotEqual(sound["epochs"][1][2], hurt["epochs"][1][2])
             self.assertGreater(sound["accuracy"], hurt["accuracy"] + 0.2)
+
+    def test_an_operation_that_is_not_deterministic_is_named(self):
+        told = self.train(model="odd", model_source=ODD_MODEL, side=8, epochs=1)
+        with self.subTest(version=torch.__version__):
+            if torch_is_at_least(1, 9):  # older versions do not know this one
+                self.assertIn("put_", told["manifest"]["nondeterministic_operations"])
+        again = self.train(model="odd", model_source=ODD_MODEL, side=8, epochs=1)
+        self.assertEqual(told["epochs"], again["epochs"])
 
     def test_vgg_x_trains_deterministically(self):
         job = dict(model="vgg-x", side=16, train=16, test=10, batch_size=8, epochs=1)
