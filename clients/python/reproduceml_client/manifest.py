@@ -122,10 +122,7 @@ def libraries(site):
 
 def threads():
     """The limits and the scheduling of this process."""
-    found = {"in_process": None, "scheduler": None, "cpus_allowed": None}
-    match = re.search(r"^Threads:\s*(\d+)", read_text("/proc/self/status") or "", re.MULTILINE)
-    if match:
-        found["in_process"] = int(match.group(1))
+    found = {"scheduler": None, "cpus_allowed": None}
     try:
         found["cpus_allowed"] = len(os.sched_getaffinity(0))
         found["scheduler"] = os.sched_getscheduler(0)

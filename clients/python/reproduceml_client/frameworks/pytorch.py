@@ -5,8 +5,7 @@ and without NumPy.
 """
 
 import ctypes
-import os
-import re
+import subprocess
 import sys
 import warnings
 
@@ -35,6 +34,7 @@ class Adapter(Framework):
         self._device = torch.device(self.job["device"])
         self._splits = {}
         self._operations = []
+        self._strict = False  # whether an operation may end the run for not being deterministic
         self._names = {torch.float32: "f4", torch.float64: "f8", torch.float16: "f2",
                        torch.int64: "i8", torch.int32: "i4", torch.int16: "i2",
                        torch.int8: "i1", torch.uint8: "u1"}
@@ -73,8 +73,8 @@ class Adapter(Framework):
     def _deterministic_algorithms(self):
         """Switches deterministic algorithms on, under the name this version has for them.
 
-        Where PyTorch can (1.11 and newer), an operation without one warns and is named in
-        the manifest; older versions end the run with an error that names it.
+        An operation without one is named in the manifest. From 1.11 on it warns; before, it
+        is an error, and the switch is given up in the first batch (`_first_batch`).
         """
         torch = self._torch
         name = "deterministic algorithms"
@@ -85,6 +85,7 @@ class Adapter(Framework):
                 detail = "use_deterministic_algorithms, warning"
             except TypeError:
                 torch.use_deterministic_algorithms(True)
+                self._strict = True
                 detail = "use_deterministic_algorithms"
             if not torch.are_deterministic_algorithms_enabled():
                 return control(name, True, FAILED, "it reads back differently")
@@ -93,7 +94,30 @@ class Adapter(Framework):
                         lambda: torch.is_deterministic())
         if entry["status"] == SET:
             entry["detail"] = "set_deterministic"
+            self._strict = True
         return entry
+
+    def _first_batch(self, start, stop):
+        """The first step, where an error may say that an operation is not deterministic.
+
+        Then deterministic algorithms are switched off, the generators put back to where
+        they were, and the step taken again.
+        """
+        torch = self._torch
+        self._strict = False
+        states = (torch.get_rng_state(), torch.cuda.get_rng_state() if self._cuda else None)
+        try:
+            return self._step(start, stop)
+        except RuntimeError as error:
+            if NO_DETERMINISTIC not in str(error):
+                raise
+            self._operations.append(str(error).split(" " + NO_DETERMINISTIC)[0].split()[-1])
+        getattr(torch, "use_deterministic_algorithms",
+                getattr(torch, "set_deterministic", None))(False)
+        torch.set_rng_state(states[0])
+        if self._cuda:
+            torch.cuda.set_rng_state(states[1])
+        return self._step(start, stop)
 
     def _collect_warnings(self):
         """Keeps the names of operations that PyTorch warns about; shows other warnings."""
@@ -179,6 +203,13 @@ class Adapter(Framework):
         self._seen = 0
 
     def train_batch(self, start, stop):
+        loss = (self._first_batch if self._strict else self._step)(start, stop)
+        self._sum += loss.double() * (stop - start)
+        self._seen += stop - start
+        return loss.item() if self.job.get("trace") else None
+
+    def _step(self, start, stop):
+        """Trains on one batch; returns its mean loss, still on the device."""
         x, y = self._splits["train"]
         chosen = self._order[start:stop]
         self._optimizer.zero_grad()
@@ -186,9 +217,7 @@ class Adapter(Framework):
         loss = self._torch.nn.functional.nll_loss(output, y.index_select(0, chosen))
         loss.backward()
         self._optimizer.step()
-        self._sum += loss.detach().double() * (stop - start)
-        self._seen += stop - start
-        return loss.item() if self.job.get("trace") else None
+        return loss.detach()
 
     def end_epoch(self):
         return self._sum.item() / self._seen
@@ -246,7 +275,7 @@ class Adapter(Framework):
         return {"name": properties.name, "memory_bytes": properties.total_memory,
                 "multiprocessors": properties.multi_processor_count,
                 "capability": "%d.%d" % (properties.major, properties.minor),
-                "driver": _driver()}
+                "settings": _gpu_settings()}
 
     def nondeterministic_operations(self):
         return sorted(self._operations)
@@ -255,16 +284,20 @@ class Adapter(Framework):
 def _flag(name, owner, attribute, value):
     """Sets an attribute that exists already; one that does not is unavailable."""
     def assign():
-        getattr(owner, attribute)
+        if not hasattr(owner, attribute):
+            raise NotImplementedError("this version has no such setting")
         setattr(owner, attribute, value)
     return attempt(name, value, assign, lambda: getattr(owner, attribute) == value)
 
 
-def _driver():
-    """The version of the NVIDIA kernel driver."""
-    path = "/proc/driver/nvidia/version"
-    if not os.path.exists(path):
+def _gpu_settings():
+    """What `nvidia-smi` says about the driver and the GPU's settings; None without it."""
+    fields = ["driver_version", "ecc.mode.current", "clocks.max.sm", "clocks.max.memory",
+              "power.limit", "persistence_mode", "mig.mode.current"]
+    try:
+        text = subprocess.check_output(
+            ["nvidia-smi", "--query-gpu=" + ",".join(fields), "--format=csv,noheader"],
+            stderr=subprocess.DEVNULL, timeout=20, universal_newlines=True)
+    except (OSError, subprocess.SubprocessError):
         return None
-    with open(path, encoding="utf-8", errors="replace") as file:
-        match = re.search(r"Kernel Module\D*([0-9.]+)", file.read())
-    return match.group(1) if match else None
+    return [dict(zip(fields, line.split(", "))) for line in text.splitlines()]

@@ -12,7 +12,7 @@ class LeNet(Model):
     """Two convolutions (20 and 50 of 5x5), each with ReLU and max-pooling, and two linear layers.
 
     431,080 parameters for (1, 28, 28) and 10 classes. Weights of conv1, conv2, fc1, fc2
-    from N(0, 2 / fan-in), in this order; biases zero.
+    from N(0, 1 / fan-in), in this order; biases zero.
     """
 
     def build(self, shape, classes):
@@ -21,7 +21,7 @@ class LeNet(Model):
     def initialise(self, network):
         for layer in (network.conv1, network.conv2, network.fc1, network.fc2):
             fan_in = layer.weight[0].numel()
-            layer.weight.normal_(0.0, (2.0 / fan_in) ** 0.5)
+            layer.weight.normal_(0.0, fan_in ** -0.5)
             layer.bias.zero_()
 
 
