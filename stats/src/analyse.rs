@@ -290,9 +290,12 @@ fn paired(
 fn correct(tests: &mut [Test], outcomes: &[String], options: &Options) -> Vec<Family> {
     let mut families = Vec::new();
     for name in [BUG_OUTCOMES, CONTROL_OUTCOMES, OTHERS] {
-        let members: Vec<usize> = (0..tests.len())
-            .filter(|&index| tests[index].family == name && tests[index].p_value.is_some())
-            .collect();
+        // No verdict rests on a side with one value, so such tests are in no family.
+        let counted = |test: &Test| {
+            test.family == name && test.p_value.is_some() && test.n_buggy.min(test.n_corrected) > 1
+        };
+        let members: Vec<usize> =
+            (0..tests.len()).filter(|&index| counted(&tests[index])).collect();
         if members.is_empty() {
             continue;
         }

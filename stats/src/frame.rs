@@ -156,7 +156,13 @@ impl Cells {
             DataType::Float32 | DataType::Float64 => {
                 Cells::Float(series.cast(&DataType::Float64)?.f64()?.clone())
             }
-            _ => Cells::Other,
+            // Categories and the like have a text form; lists and the like have none.
+            _ => match series.cast(&DataType::String) {
+                Ok(text) if text.null_count() == series.null_count() => {
+                    Cells::Text(text.str()?.clone())
+                }
+                _ => Cells::Other,
+            },
         })
     }
 

@@ -5,11 +5,12 @@
 //! statistic behind a p-value, and with it the effect size.
 
 use crate::adjust::{benjamini_hochberg, bonferroni, holm};
+use crate::analysis::{Analysis, Kind, Test};
 use crate::mann_whitney::{p_of_distance, standard_deviation_of_u};
 use crate::options::OUTCOMES;
 use crate::power::{POWER, detectable_a12};
 use crate::render::Format;
-use crate::render::number::{p_text, significant};
+use crate::render::number::{or_dash, p_text, significant};
 use crate::render::sheet::Sheet;
 use crate::special::normal_quantile;
 use serde::Serialize;
@@ -277,6 +278,29 @@ pub fn table_iv_report(format: Format) -> String {
             sheets[1].latex()
         ),
     }
+}
+
+/// The paper's p-values beside those of an analysis, for the bugs that both have.
+pub(crate) fn beside(analysis: &Analysis) -> Option<Sheet> {
+    let table = table_iv();
+    let head = ["bug", "metric", "n paper", "p paper", "n here", "p here", "p here, Holm"];
+    let mut sheet = Sheet::new("The paper's Table IV beside this study", &head, 2);
+    for cell in &table.cells {
+        let same = |test: &&Test| {
+            test.kind == Kind::Bug && test.bug == cell.bug && test.metric == cell.metric
+        };
+        let Some(test) = analysis.tests.iter().find(same) else { continue };
+        sheet.rows.push(vec![
+            cell.bug.clone(),
+            cell.metric.clone(),
+            cell.n.to_string(),
+            p_text(cell.p_value),
+            format!("{}/{}", test.n_buggy, test.n_corrected),
+            or_dash(test.p_value, p_text),
+            or_dash(test.p_holm, p_text),
+        ]);
+    }
+    (!sheet.rows.is_empty()).then_some(sheet)
 }
 
 fn cell_sheet(table: &TableIv, full: bool) -> Sheet {

@@ -6,7 +6,9 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SampleError {
     /// A sample has fewer values than the method needs.
-    #[error("the {side} sample has {found} values, but {method} needs at least {needed}; add runs")]
+    #[error(
+        "the {side} sample has {found} value(s), but {method} needs at least {needed}; add runs"
+    )]
     TooFew {
         /// Which sample: `first`, `second`, or `paired`.
         side: &'static str,

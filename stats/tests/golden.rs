@@ -3,6 +3,8 @@
 //! The values were made by `golden/make_golden.py` and `golden/make_golden.R`; the samples are
 //! made here by the generator that those two share.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
 use reproduceml_stats::mann_whitney::{self, Alternative, Choice};
 use reproduceml_stats::{adjust, brunner_munzel, shift, signed_rank, spread};
 use std::collections::HashMap;

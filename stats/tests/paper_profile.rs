@@ -1,5 +1,7 @@
 //! The paper's profile reproduces Table IV from samples.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
 use reproduceml_stats::mann_whitney::standard_deviation_of_u;
 use reproduceml_stats::paper::table_iv;
 use reproduceml_stats::special::normal_sf;

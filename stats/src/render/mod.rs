@@ -189,6 +189,7 @@ pub fn sheets(analysis: &Analysis) -> Vec<Sheet> {
     }
     sheets.push(family_sheet(analysis));
     sheets.extend(control_sheet(analysis));
+    sheets.extend(crate::paper::beside(analysis));
     sheets
 }
 
@@ -357,11 +358,18 @@ fn control_sheet(analysis: &Analysis) -> Option<Sheet> {
 fn remarks(analysis: &Analysis) -> Vec<String> {
     let mut remarks = vec![format!("design: {}", analysis.design)];
     remarks.extend(analysis.notes.iter().cloned());
+    // One line a note, however many tests share it.
+    let mut shared: Vec<(&str, Vec<String>)> = Vec::new();
     for test in &analysis.tests {
         for note in &test.notes {
-            remarks.push(format!("{}, {}: {note}", test.bug, test.metric));
+            let place = format!("{} {}", test.bug, test.metric);
+            match shared.iter_mut().find(|(known, _)| known == note) {
+                Some((_, places)) => places.push(place),
+                None => shared.push((note, vec![place])),
+            }
         }
     }
+    remarks.extend(shared.iter().map(|(note, places)| format!("{note} ({})", places.join(", "))));
     remarks
 }
 
