@@ -1,1 +1,25 @@
 //! The words of a study as types, its configuration, its folders and its store.
+//!
+//! Every other crate knows this one and it knows none of them: what passes from stage to stage
+//! (corpus, selection, artifacts, runs) has its type and its place here, so that each stage can
+//! be run, replaced and tested alone.
+
+pub mod config;
+pub mod corpus;
+mod experiment;
+pub mod files;
+pub mod funnel;
+mod ids;
+mod layout;
+pub mod seed;
+pub mod selection;
+pub mod store;
+mod words;
+
+pub use config::{ConfigError, StudyConfig};
+pub use corpus::{Bug, ChangedFile};
+pub use experiment::{Challenge, DataOrder, Experiment, Hyperparameters, ModelSpec};
+pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
+pub use layout::{Study, StudyError, StudyLock};
+pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
+pub use words::{Evaluation, Resolution, SeedPolicy, Strategy, UnknownWord, Verdict};

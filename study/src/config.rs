@@ -1,0 +1,464 @@
+//! `study.toml`: what a person writes to define a study.
+//!
+//! Every table refuses keys it does not know, so that a misspelt setting is never silently the
+//! default.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BugId, Challenge, DataOrder, Hyperparameters, ModelSpec, SeedPolicy, Strategy};
+
+/// Why `study.toml` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error(
+        "{path}: {source}; make a study with `reproduceml init DIR`, or name one with --study DIR"
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the file system says.
+        source: std::io::Error,
+    },
+    /// It is no TOML of the expected form. The message holds line, column and what was expected.
+    #[error("{path}: {message}\nSee docs/guide/study.md for every key.")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message with the offending line.
+        message: String,
+    },
+    /// A value is out of its range.
+    #[error("{path}: `{key}` is {found}; expected {expected}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its table.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        expected: &'static str,
+    },
+}
+
+/// A whole study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyConfig {
+    /// Who it is.
+    pub study: About,
+    /// The framework under study.
+    pub framework: Framework,
+    /// Which bugs go on after filtering.
+    #[serde(default)]
+    pub select: Select,
+    /// How commits become artifacts.
+    pub build: Build,
+    /// The data.
+    pub challenge: ChallengeConfig,
+    /// The model.
+    pub model: ModelConfig,
+    /// How it is trained and how often.
+    pub run: Run,
+    /// How runs are compared.
+    #[serde(default)]
+    pub stats: Stats,
+    /// Planted faults: the positive controls.
+    #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// Name and seed of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// A short name.
+    pub name: String,
+    /// What it asks, in a sentence.
+    #[serde(default)]
+    pub description: String,
+    /// The number from which every seed of the study is derived.
+    pub meta_seed: u64,
+}
+
+/// The framework: where its notes and history are, and how they are marked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Framework {
+    /// The client's framework layer (`pytorch`, `tinynn`) and the corpus's `framework` column.
+    pub name: String,
+    /// `owner/name` on GitHub.
+    pub repository: String,
+    /// A local clone or an address to clone from; relative paths start at the study.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<String>,
+    /// A folder of release notes, one Markdown file a tag; relative to the study.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// The main line.
+    #[serde(default = "main_branch")]
+    pub branch: String,
+    /// How a tag is made of a version: `{version}` stands for it.
+    #[serde(default = "tag_pattern")]
+    pub tag_pattern: String,
+    /// The first release whose notes count, as a version; none: from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The last release whose notes count, as a version; none: to the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Names of the section that lists bug fixes, in any case.
+    #[serde(default = "sections")]
+    pub sections: Vec<String>,
+    /// How a commit message marks its pull request, the most trusted first; `{repository}` and
+    /// `{number}` stand for themselves.
+    #[serde(default = "pull_request_marks")]
+    pub pull_request_marks: Vec<String>,
+}
+
+fn main_branch() -> String {
+    "main".into()
+}
+fn tag_pattern() -> String {
+    "v{version}".into()
+}
+fn sections() -> Vec<String> {
+    ["bug fixes", "bug fix", "bugfixes", "bugfix"].map(String::from).to_vec()
+}
+fn pull_request_marks() -> Vec<String> {
+    ["Pull Request resolved: https://github.com/{repository}/pull/{number}", "(#{number})"]
+        .map(String::from)
+        .to_vec()
+}
+
+/// Which filtered bugs go on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Select {
+    /// Only these; empty: all that can be built.
+    #[serde(default)]
+    pub bugs: Vec<BugId>,
+}
+
+/// How commits become artifacts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// The toolchain: a folder of `dockerfiles/`.
+    pub toolchain: String,
+    /// The strategy for mined bugs.
+    pub strategy: Strategy,
+    /// Flags handed to the toolchain's steps as environment variables, recorded with the artifact.
+    #[serde(default)]
+    pub flags: std::collections::BTreeMap<String, String>,
+    /// Minutes until a build is given up.
+    #[serde(default = "build_minutes")]
+    pub timeout_minutes: u32,
+    /// Memory a build may use, in MiB.
+    #[serde(default = "build_memory")]
+    pub memory_mib: u32,
+}
+
+fn build_minutes() -> u32 {
+    240
+}
+fn build_memory() -> u32 {
+    8192
+}
+
+/// The data of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeConfig {
+    /// `synthetic`, `synthetic-cifar10`, `cifar10`, `mnist`, `fashion-mnist`.
+    pub name: String,
+    /// Samples to train on; 0 takes all.
+    #[serde(default)]
+    pub train_samples: u32,
+    /// Samples held back for validation.
+    #[serde(default)]
+    pub validation_samples: u32,
+    /// Samples to test on; 0 takes all.
+    #[serde(default)]
+    pub test_samples: u32,
+    /// Order over the epochs.
+    #[serde(default)]
+    pub order: DataOrder,
+}
+
+/// The model of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A known model, or the class in `source`.
+    pub name: String,
+    /// A user's own model: a Python file relative to the study.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// How a model is trained, and how often.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Runs a side.
+    pub runs: u32,
+    /// Passes over the training samples.
+    pub epochs: u32,
+    /// Samples a step.
+    pub batch_size: u32,
+    /// SGD's step length.
+    pub learning_rate: f64,
+    /// SGD's momentum.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Leave out a last, smaller batch.
+    #[serde(default)]
+    pub drop_last: bool,
+    /// How runs are seeded.
+    pub seed_policy: SeedPolicy,
+    /// `cpu` or `cuda`.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// Minutes until a run is given up.
+    #[serde(default = "run_minutes")]
+    pub timeout_minutes: u32,
+    /// Memory a run may use, in MiB.
+    #[serde(default = "run_memory")]
+    pub memory_mib: u32,
+    /// Runs at the same time; 0 takes one a core.
+    #[serde(default)]
+    pub jobs: u32,
+}
+
+fn cpu() -> String {
+    "cpu".into()
+}
+fn run_minutes() -> u32 {
+    720
+}
+fn run_memory() -> u32 {
+    4096
+}
+
+/// How runs are compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stats {
+    /// The family-wise error a study accepts.
+    #[serde(default = "alpha")]
+    pub alpha: f64,
+    /// Equivalence margin of each metric, as a fraction (0.005 is half a percentage point).
+    #[serde(default = "margin")]
+    pub margin: f64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self { alpha: alpha(), margin: margin() }
+    }
+}
+
+fn alpha() -> f64 {
+    0.05
+}
+fn margin() -> f64 {
+    0.005
+}
+
+/// A planted fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// The name it has in the corpus.
+    pub id: BugId,
+    /// The Python file that plants it, in the study's `faults/` or the program's `data/faults/`.
+    pub file: String,
+    /// What it breaks, in a sentence.
+    pub title: String,
+}
+
+impl StudyConfig {
+    /// Reads and checks a `study.toml`.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]: each names file, line or key, and what was expected.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses and checks the text of a `study.toml`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`StudyConfig::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Form {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let complain = |key, found: String, expected| {
+            Err(ConfigError::Value { path: path.to_owned(), key, found, expected })
+        };
+        let run = &self.run;
+        if run.runs == 0 || run.runs > 1_000_000 {
+            return complain("run.runs", run.runs.to_string(), "1 to 1000000 runs a side");
+        }
+        if run.epochs == 0 {
+            return complain("run.epochs", run.epochs.to_string(), "at least one epoch");
+        }
+        if run.batch_size == 0 {
+            return complain("run.batch_size", run.batch_size.to_string(), "at least one sample");
+        }
+        if !(run.learning_rate.is_finite() && run.learning_rate > 0.0) {
+            return complain("run.learning_rate", run.learning_rate.to_string(), "more than 0");
+        }
+        if !(0.0..1.0).contains(&run.momentum) {
+            return complain("run.momentum", run.momentum.to_string(), "0 to below 1");
+        }
+        if !matches!(run.device.as_str(), "cpu" | "cuda") {
+            return complain("run.device", format!("`{}`", run.device), "`cpu` or `cuda`");
+        }
+        if run.timeout_minutes == 0 || self.build.timeout_minutes == 0 {
+            return complain("timeout_minutes", "0".into(), "at least one minute");
+        }
+        if !(self.stats.alpha > 0.0 && self.stats.alpha < 1.0) {
+            return complain("stats.alpha", self.stats.alpha.to_string(), "between 0 and 1");
+        }
+        if !(self.stats.margin > 0.0 && self.stats.margin < 1.0) {
+            return complain("stats.margin", self.stats.margin.to_string(), "between 0 and 1");
+        }
+        if !self.framework.tag_pattern.contains("{version}") {
+            return complain(
+                "framework.tag_pattern",
+                format!("`{}`", self.framework.tag_pattern),
+                "a pattern with `{version}` in it",
+            );
+        }
+        let mut names: Vec<&BugId> = self.faults.iter().map(|fault| &fault.id).collect();
+        names.sort();
+        if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+            let found = twice.first().map(ToString::to_string).unwrap_or_default();
+            return complain("fault.id", found, "each fault's name only once");
+        }
+        Ok(())
+    }
+
+    /// The challenge as experiments record it.
+    pub fn challenge_spec(&self) -> Challenge {
+        let c = &self.challenge;
+        Challenge {
+            name: c.name.clone(),
+            train_samples: c.train_samples,
+            validation_samples: c.validation_samples,
+            test_samples: c.test_samples,
+            order: c.order,
+        }
+    }
+
+    /// The hyperparameters as experiments record them.
+    pub fn hyperparameters(&self) -> Hyperparameters {
+        let r = &self.run;
+        Hyperparameters {
+            epochs: r.epochs,
+            batch_size: r.batch_size,
+            learning_rate: r.learning_rate,
+            momentum: r.momentum,
+            drop_last: r.drop_last,
+        }
+    }
+
+    /// The model as experiments record it; `source_digest` is that of the file as it is now.
+    pub fn model_spec(&self, source_digest: Option<String>) -> ModelSpec {
+        ModelSpec {
+            name: self.model.name.clone(),
+            source: self.model.source.clone(),
+            source_digest,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) const EXAMPLE: &str = r#"
+[study]
+name = "example"
+meta_seed = 1
+
+[framework]
+name = "tinynn"
+repository = "tinynn/tinynn"
+
+[build]
+toolchain = "debian-bookworm-tinynn"
+strategy = "source"
+
+[challenge]
+name = "synthetic"
+train_samples = 100
+
+[model]
+name = "mlp"
+
+[run]
+runs = 10
+epochs = 2
+batch_size = 16
+learning_rate = 0.1
+momentum = 0.5
+seed_policy = "per-run"
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<StudyConfig, ConfigError> {
+        StudyConfig::parse(text, Path::new("study.toml"))
+    }
+
+    #[test]
+    fn defaults_fill_what_is_left_out() {
+        let config = parse(EXAMPLE).unwrap();
+        assert_eq!(config.framework.branch, "main");
+        assert_eq!(config.stats.margin, 0.005);
+        assert_eq!(config.challenge.order, DataOrder::Fixed);
+        let again = toml::to_string(&config).unwrap();
+        assert_eq!(parse(&again).unwrap(), config, "what is written reads back the same");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse(&EXAMPLE.replace("epochs = 2", "epoch = 2")).unwrap_err().to_string();
+        assert!(error.contains("line 23"), "{error}");
+        assert!(error.contains("unknown field `epoch`"), "{error}");
+        assert!(error.contains("epochs"), "the right key is offered: {error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        for (from, to, key) in [
+            ("runs = 10", "runs = 0", "run.runs"),
+            ("momentum = 0.5", "momentum = 1.5", "run.momentum"),
+            ("learning_rate = 0.1", "learning_rate = nan", "run.learning_rate"),
+            ("batch_size = 16", "batch_size = 0", "run.batch_size"),
+        ] {
+            let error = parse(&EXAMPLE.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("expected"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_says_what_to_do() {
+        let error = StudyConfig::read(Path::new("/nonexistent/study.toml")).unwrap_err();
+        assert!(error.to_string().contains("reproduceml init"), "{error}");
+    }
+}

@@ -1,0 +1,186 @@
+//! An experiment: the attributes of the paper's Table I, and the identities that follow from them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::sha256_hex;
+use crate::{ArtifactId, BugId, Evaluation, ExperimentId, SeedPolicy};
+
+/// The data set of an experiment and how it is cut and ordered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// `synthetic`, `synthetic-cifar10`, `cifar10`, `mnist` or `fashion-mnist`.
+    pub name: String,
+    /// Samples to train on; 0 takes all there are.
+    #[serde(default)]
+    pub train_samples: u32,
+    /// Samples held back from training for validation.
+    #[serde(default)]
+    pub validation_samples: u32,
+    /// Samples to test on; 0 takes all there are.
+    #[serde(default)]
+    pub test_samples: u32,
+    /// Whether each epoch sees the samples in its own order.
+    #[serde(default)]
+    pub order: DataOrder,
+}
+
+/// The order of samples over the epochs of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataOrder {
+    /// One permutation for all epochs.
+    #[default]
+    Fixed,
+    /// A new permutation each epoch.
+    PerEpoch,
+}
+
+/// The model of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The model's name: one the client knows, or the class in `source`.
+    pub name: String,
+    /// A user's own model: a Python file, relative to the study.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// SHA-256 of `source` when the experiment was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
+}
+
+/// What the optimiser is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hyperparameters {
+    /// Passes over the training samples.
+    pub epochs: u32,
+    /// Samples a step.
+    pub batch_size: u32,
+    /// SGD's step length.
+    pub learning_rate: f64,
+    /// SGD's momentum, from 0 to below 1.
+    pub momentum: f64,
+    /// Whether a last batch smaller than `batch_size` is left out.
+    #[serde(default)]
+    pub drop_last: bool,
+}
+
+/// Everything that makes two runs repetitions of each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Experiment {
+    /// The bug under study.
+    pub bug: BugId,
+    /// The side of the comparison.
+    pub evaluation: Evaluation,
+    /// What is under test on this side.
+    pub artifact: ArtifactId,
+    /// The client's framework layer: `pytorch`, `tinynn`.
+    pub framework: String,
+    /// The software that runs it: the toolchain's name.
+    pub toolchain: String,
+    /// The model.
+    pub model: ModelSpec,
+    /// The data.
+    pub challenge: Challenge,
+    /// The optimiser's settings.
+    pub hyperparameters: Hyperparameters,
+    /// The state of the paper's Table I: how runs are seeded.
+    pub seed_policy: SeedPolicy,
+    /// The study's meta seed.
+    pub meta_seed: u64,
+    /// `cpu` or `cuda`.
+    pub device: String,
+}
+
+impl Experiment {
+    /// The experiment's name: bug, evaluation and the start of the digest of all attributes.
+    pub fn id(&self) -> ExperimentId {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        ExperimentId::compose(&self.bug, self.evaluation, &sha256_hex(json.as_bytes()))
+    }
+
+    /// SHA-256 of the attributes that both sides of a bug share, so of all but evaluation and
+    /// artifact. Seeds are derived from it.
+    pub fn pair_key(&self) -> String {
+        let shared = (
+            &self.bug,
+            &self.framework,
+            &self.toolchain,
+            &self.model,
+            &self.challenge,
+            &self.hyperparameters,
+            self.seed_policy,
+            self.meta_seed,
+            &self.device,
+        );
+        sha256_hex(serde_json::to_string(&shared).unwrap_or_default().as_bytes())
+    }
+
+    /// The seed of run `run` (see [`crate::seed`]).
+    pub fn seed(&self, run: u32) -> u32 {
+        crate::seed::derive(self.meta_seed, &self.pair_key(), self.seed_policy, run)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn example(evaluation: Evaluation) -> Experiment {
+        let digest = match evaluation {
+            Evaluation::Buggy => [1; 32],
+            Evaluation::Corrected => [2; 32],
+            Evaluation::Artificial => [3; 32],
+        };
+        Experiment {
+            bug: BugId::of_pull_request(12),
+            evaluation,
+            artifact: ArtifactId::from_digest(digest),
+            framework: "tinynn".into(),
+            toolchain: "debian-bookworm-tinynn".into(),
+            model: ModelSpec { name: "mlp".into(), source: None, source_digest: None },
+            challenge: Challenge {
+                name: "synthetic".into(),
+                train_samples: 100,
+                validation_samples: 10,
+                test_samples: 50,
+                order: DataOrder::PerEpoch,
+            },
+            hyperparameters: Hyperparameters {
+                epochs: 2,
+                batch_size: 16,
+                learning_rate: 0.1,
+                momentum: 0.5,
+                drop_last: false,
+            },
+            seed_policy: SeedPolicy::PerRun,
+            meta_seed: 7,
+            device: "cpu".into(),
+        }
+    }
+
+    #[test]
+    fn both_sides_share_seeds_and_nothing_else_does() {
+        let (buggy, corrected) = (example(Evaluation::Buggy), example(Evaluation::Corrected));
+        assert_ne!(buggy.id(), corrected.id());
+        assert_eq!(buggy.pair_key(), corrected.pair_key());
+        for run in 0..10 {
+            assert_eq!(buggy.seed(run), corrected.seed(run));
+        }
+        let mut other = example(Evaluation::Buggy);
+        other.hyperparameters.epochs = 3;
+        assert_ne!(buggy.seed(0), other.seed(0));
+        assert_ne!(buggy.seed(0), buggy.seed(1));
+    }
+
+    #[test]
+    fn an_experiment_survives_json() {
+        let experiment = example(Evaluation::Artificial);
+        let json = serde_json::to_string(&experiment).unwrap();
+        let back: Experiment = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, experiment);
+        assert_eq!(back.id(), experiment.id());
+    }
+}

@@ -1,0 +1,161 @@
+//! The closed vocabularies of a study. Each is one table that both parses and prints, so that a
+//! word cannot print in one spelling and be read in another.
+
+/// A word that is not one of its vocabulary.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("`{found}` is no {what}; expected one of: {expected}")]
+pub struct UnknownWord {
+    /// What kind of word was expected.
+    pub what: &'static str,
+    /// What was found instead.
+    pub found: String,
+    /// The words that would do, separated by commas.
+    pub expected: String,
+}
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every word of this vocabulary, in its order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The word as it is written in files, flags and output.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                Self::ALL.iter().copied().find(|w| w.as_str() == text).ok_or_else(|| UnknownWord {
+                    what: $what,
+                    found: text.to_owned(),
+                    expected: Self::ALL.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(", "),
+                })
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// Which side of a comparison an experiment is.
+    Evaluation, "evaluation" {
+        /// The last commit with the bug.
+        Buggy => "buggy",
+        /// The commit that fixes it.
+        Corrected => "corrected",
+        /// The corrected artifact with a planted fault: the positive control.
+        Artificial => "artificial",
+    }
+}
+
+vocabulary! {
+    /// How a corpus entry was traced to the commit that fixed it.
+    Resolution, "resolution" {
+        /// One commit on the main line carries the pull request.
+        Unique => "unique",
+        /// It was taken back and landed again; the last live landing counts.
+        Relanded => "relanded",
+        /// Only a release branch has it.
+        CherryPicked => "cherry-picked",
+        /// Several commits carry it and no rule tells them apart.
+        Ambiguous => "ambiguous",
+        /// No commit that still stands carries it.
+        NotFound => "not-found",
+        /// No history was at hand.
+        Unresolved => "unresolved",
+        /// A fault planted by the study itself, which has no commit.
+        Planted => "planted",
+    }
+}
+
+vocabulary! {
+    /// How runs get their seeds.
+    SeedPolicy, "seed policy" {
+        /// All runs share one seed: the paper's design.
+        Single => "single",
+        /// Run *i* has seed *i*, on both sides.
+        PerRun => "per-run",
+    }
+}
+
+vocabulary! {
+    /// How a commit becomes an artifact.
+    Strategy, "strategy" {
+        /// Compiled from the commit's tree.
+        Source => "source",
+        /// A released package with the fix's Python changes applied or taken back.
+        Overlay => "overlay",
+        /// A published package as it is.
+        Release => "release",
+        /// Another artifact with a planted fault.
+        Fault => "fault",
+    }
+}
+
+vocabulary! {
+    /// What the analysis concludes for a bug.
+    Verdict, "verdict" {
+        /// All runs of both sides are the same bit for bit.
+        Identical => "identical",
+        /// The difference lies within the stated margin.
+        Equivalent => "equivalent",
+        /// The sides differ after correction for multiplicity.
+        Different => "different",
+        /// The data allow no conclusion.
+        Inconclusive => "inconclusive",
+        /// The comparison itself is not sound.
+        Invalid => "invalid",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_prints_and_parses_alike() {
+        fn round<T: std::str::FromStr + std::fmt::Display + PartialEq + std::fmt::Debug + Copy>(
+            all: &[T],
+        ) where
+            T::Err: std::fmt::Debug,
+        {
+            for word in all {
+                assert_eq!(word.to_string().parse::<T>().unwrap(), *word);
+            }
+        }
+        round(Evaluation::ALL);
+        round(Resolution::ALL);
+        round(SeedPolicy::ALL);
+        round(Strategy::ALL);
+        round(Verdict::ALL);
+        for word in Resolution::ALL {
+            let json = serde_json::to_string(word).unwrap();
+            assert_eq!(json, format!("\"{word}\""), "JSON spells it like the terminal");
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_names_what_would_do() {
+        let error = "fixed".parse::<Evaluation>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`fixed` is no evaluation; expected one of: buggy, corrected, artificial"
+        );
+    }
+}
