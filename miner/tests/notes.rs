@@ -211,7 +211,7 @@ fn foreign(form: u8, number: u64) -> String {
         1 => format!("pytorch/vision#{number}"),
         2 => format!("https://github.com/pytorch/xla/pull/{number}"),
         3 => format!("`#{number}`"),
-        4 => format!("issue #{number}"),
+        4 => format!("(see issue #{number})"),
         5 => format!("<!-- #{number} -->"),
         _ => format!("https://github.com/pytorch/pytorch/issues/{number}"),
     }

@@ -23,7 +23,7 @@ pub struct Rules {
 /// One entry of a bug-fix section.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Entry {
-    /// The headings above it, outermost first.
+    /// The headings above it, outermost first, from that of the bug-fix section on.
     pub section: Vec<String>,
     /// Its own text on one line, code in backticks, without that of entries nested in it.
     pub text: String,
@@ -194,7 +194,10 @@ impl<'a> Reader<'a> {
         if prs.is_empty() && (shape != Shape::Item || text.is_empty()) {
             return;
         }
-        let section = self.headings.iter().map(|(_, title)| title.clone()).collect();
+        // The title above a bug-fix section says nothing of its entries.
+        let from = self.inside.unwrap_or(0);
+        let path = self.headings.iter().filter(|(level, _)| *level >= from);
+        let section = path.map(|(_, title)| title.clone()).collect();
         let entry = Entry { section, text, prs };
         self.candidates.push(Candidate { order, inside: self.inside.is_some(), entry });
     }

@@ -8,7 +8,7 @@
 pub enum Kind {
     /// A pull request of the repository.
     PullRequest,
-    /// A bare number behind a closing word (`fixes #12`): an issue if the entry names a pull
+    /// A bare number behind `fixes` or `issue`: an issue if the entry names a pull
     /// request beside it, and the pull request itself if it names none.
     Closing,
 }
@@ -91,21 +91,38 @@ pub fn of_text(text: &str, repository: &str) -> Vec<Reference> {
         };
         let end = at + 1 + length;
         let before = text.get(..at).unwrap_or("");
-        let in_list = issue_end.is_some_and(|from: usize| is_enumeration(text.get(from..at)));
         if belongs_here(before, repository) {
-            match word_before(before).to_ascii_lowercase().as_str() {
-                "issue" | "issues" => issue_end = Some(end),
-                _ if in_list => issue_end = Some(end),
-                "fix" | "fixes" | "fixed" | "close" | "closes" | "closed" | "resolve"
-                | "resolves" | "resolved" | "addresses" => {
-                    found.push(Reference { number, kind: Kind::Closing });
-                }
-                _ => found.push(Reference { number, kind: Kind::PullRequest }),
+            let in_list = issue_end.is_some_and(|from: usize| is_enumeration(text.get(from..at)));
+            let kind = if in_list { None } else { by_words(before) };
+            match kind {
+                Some(kind) => found.push(Reference { number, kind }),
+                None => issue_end = Some(end),
             }
         }
         at = end;
     }
     found
+}
+
+/// What the words before a number make of it; `None` where they say that it is an issue.
+fn by_words(before: &str) -> Option<Kind> {
+    let (rest, word) = last_word(before);
+    match word.as_str() {
+        // `Fix shape issues #12` may name the pull request, `see issue #12` cannot.
+        "issue" | "issues" => {
+            let (_, word) = last_word(rest);
+            let certain = ["see", "in", "of", "from", "by", "for", "github", "related", "tracking"];
+            let certain = certain.contains(&word.as_str()) || is_closing(&word);
+            if certain { None } else { Some(Kind::Closing) }
+        }
+        word if is_closing(word) => Some(Kind::Closing),
+        _ => Some(Kind::PullRequest),
+    }
+}
+
+fn is_closing(word: &str) -> bool {
+    matches!(word, "fix" | "fixes" | "fixed" | "close" | "closes" | "closed" | "addresses")
+        || matches!(word, "resolve" | "resolves" | "resolved")
 }
 
 /// Settles the references of one entry: no repetition, and closed issues only where nothing else
@@ -138,13 +155,14 @@ fn belongs_here(before: &str, repository: &str) -> bool {
     token.trim_matches('/').eq_ignore_ascii_case(repository)
 }
 
-/// The last word of `before`, over blanks and opening marks.
-fn word_before(before: &str) -> &str {
-    let before = before.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '('));
+/// The last word of `before` in lower case, and what stands before it.
+fn last_word(before: &str) -> (&str, String) {
+    let before = before.trim_end_matches(|c: char| c.is_whitespace() || c == ':');
     let start = before
         .rfind(|c: char| !c.is_alphabetic())
         .map_or(0, |i| i + before[i..].chars().next().map_or(1, char::len_utf8));
-    before.get(start..).unwrap_or("")
+    let (rest, word) = before.split_at(start);
+    (rest, word.to_lowercase())
 }
 
 fn is_enumeration(between: Option<&str>) -> bool {
@@ -232,8 +250,8 @@ mod tests {
             "https://github.com/pytorch/vision/pull/12",
             "pytorch/vision#12",
             "vision#12",
-            "issue #12",
-            "issues #12, #13 and #14",
+            "see issue #12",
+            "fixes issues #12, #13 and #14",
             "https://example.org/a#12",
             "colour #12ab34",
             "#0",
@@ -251,6 +269,9 @@ mod tests {
         assert_eq!(numbers("Fix the crash (fixes #12) (#13)"), vec![13]);
         assert_eq!(numbers("Fix the crash (fixes #12, #13)"), vec![13]);
         assert_eq!(numbers("Fixes #12"), vec![12]);
+        assert_eq!(numbers("Fix the issue #12 (#13)"), vec![13]);
+        assert_eq!(numbers("Fix a few more shape issues (#12)"), vec![12]);
+        assert_eq!(numbers("Fix a few more shape issues #12"), vec![12]);
     }
 
     #[test]
