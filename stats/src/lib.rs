@@ -17,6 +17,7 @@ pub mod brunner_munzel;
 pub mod counting;
 pub mod effect;
 pub mod equivalence;
+pub mod figures;
 mod frame;
 pub mod input;
 pub mod mann_whitney;
