@@ -25,6 +25,7 @@ pub mod options;
 pub mod paper;
 pub mod power;
 pub mod render;
+pub mod report;
 pub mod sample;
 pub mod shift;
 pub mod signed_rank;

@@ -26,7 +26,8 @@ pub fn learning_curves(bug: &str, metric: &str, epochs: &[Epoch]) -> Option<Scen
     let epochs: Vec<&Epoch> = epochs.iter().filter(|epoch| epoch.value.is_finite()).collect();
     let last = epochs.iter().map(|epoch| epoch.epoch).max()?;
     let first = epochs.iter().map(|epoch| epoch.epoch).min()?;
-    let title = format!("{bug}: {metric} after each epoch, median and range of runs");
+    let title =
+        format!("{bug}: {} after each epoch, median and range of runs", super::with_unit(metric));
     let mut scene = Scene::new(&title, 720.0, 420.0);
     let across = Axis::of([f64::from(first), f64::from(last)], (80.0, 690.0));
     let up = Axis::of(epochs.iter().map(|epoch| epoch.value), (350.0, 70.0));

@@ -15,6 +15,17 @@ use crate::special::beta_quantile;
 use axis::Axis;
 use scene::{Anchor, BUGGY, CORRECTED, FAINT, INK, Scene};
 
+/// A metric's name with its unit, where that is known.
+fn with_unit(metric: &str) -> String {
+    if crate::options::OUTCOMES.contains(&metric) {
+        return format!("{metric} (fraction)");
+    }
+    match metric {
+        "seconds" => "seconds (s)".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 /// The side that stands in the buggy one's place.
 fn evaluation(kind: Kind) -> Evaluation {
     match kind {
@@ -57,7 +68,7 @@ pub fn distributions(
         let right = left + panel - 68.0;
         let axis = Axis::of(sides.iter().flat_map(|side| side.3.iter().copied()), (330.0, 64.0));
         axis.vertical(&mut scene, left, right);
-        scene.text((left, 52.0), metric, 13.0, Anchor::Start);
+        scene.text((left, 52.0), &with_unit(metric), 13.0, Anchor::Start);
         for (column, (name, colour, filled, values)) in sides.iter().enumerate() {
             let centre = left + (right - left) * (0.27 + 0.46 * column as f64);
             for (index, value) in values.iter().enumerate() {
@@ -130,7 +141,7 @@ pub fn deviations(analysis: &Analysis) -> Option<Scene> {
             scene.circle((centre + column + 28.0 * aside, axis.at(*sd)), 3.0, colour, *buggy);
             count += 1;
         }
-        scene.text((centre, 340.0), metric, 12.0, Anchor::Middle);
+        scene.text((centre, 340.0), &with_unit(metric), 12.0, Anchor::Middle);
         scene.text((centre, 356.0), &format!("{count} experiments"), 11.0, Anchor::Middle);
     }
     Some(scene)
@@ -184,7 +195,7 @@ pub fn forest(analysis: &Analysis, metric: &str) -> Option<Scene> {
         let sizes = format!("n = {} / {}", test.n_buggy, test.n_corrected);
         scene.text((715.0, y + 4.0), &sizes, 11.0, Anchor::Start);
     }
-    let unit = format!("shift, in the unit of {metric}");
+    let unit = format!("shift of {}", with_unit(metric));
     scene.text((445.0, height - 22.0), &unit, 11.0, Anchor::Middle);
     let legend = "filled: different after Holm's correction; shaded: margin of equivalence";
     scene.text((445.0, height - 6.0), legend, 10.0, Anchor::Middle);
