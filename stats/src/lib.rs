@@ -21,6 +21,7 @@ pub mod figures;
 mod frame;
 pub mod input;
 pub mod mann_whitney;
+mod measure;
 pub mod options;
 pub mod paper;
 pub mod power;
