@@ -1,6 +1,8 @@
 //! A study in a temporary folder, and processes of the Python client.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub mod client;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
