@@ -124,7 +124,7 @@ static PATTERNS: LazyLock<Vec<(FailureClass, Regex)>> = LazyLock::new(|| {
             C::Compile,
             r"^[^\s:]+[:(]\d+[:),]?(\d+:)? ?(fatal |internal compiler )?error\b|internal compiler error|\.cu\(\d+\): error|^(cc1|cc1plus|g\+\+|gcc|clang): (fatal )?error|SyntaxError:",
         ),
-        (C::Configure, r"^CMake Error|^configure: error|Could NOT find .*(REQUIRED|missing)|No rule to make target|command not found|: not found$|No such file or directory|Unknown CMake command"),
+        (C::Configure, r"^CMake Error|^configure: error|Could NOT find .*(REQUIRED|missing)|No rule to make target|command not found|: not found$|Unknown CMake command"),
         (C::Import, r"^(ImportError|ModuleNotFoundError)\b|undefined symbol:"),
     ]
     .into_iter()
@@ -257,6 +257,7 @@ pub fn classify(
     let outside = [C::OutOfMemory, C::OutOfDisk, C::OutOfProcesses];
     let inside = match kind {
         C::Import | C::Train | C::Fault => vec![],
+        C::Package => vec![C::Compile, C::Link, C::Network],
         _ => vec![C::Compile, C::Link, C::Configure, C::Network, C::Import],
     };
     if let Some((class, number, line)) =
