@@ -133,6 +133,12 @@ static PATTERNS: LazyLock<Vec<(FailureClass, Regex)>> = LazyLock::new(|| {
     .collect()
 });
 
+/// A line that tells something went wrong, though not what kind of thing. Not what make says about
+/// the failure of others.
+static HINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(error|cannot|can't|unable to|no such file|not found|denied|failed)\b").ok()
+});
+
 /// Watches a step's output for the first line of each class.
 #[derive(Debug, Default)]
 pub struct Scanner {
@@ -140,6 +146,7 @@ pub struct Scanner {
     line_number: u64,
     found: Vec<(FailureClass, u64, String)>,
     last: Option<(u64, String)>,
+    hint: Option<(u64, String)>,
     marked: bool,
 }
 
@@ -184,6 +191,10 @@ impl Scanner {
                 }
                 break;
             }
+        }
+        let told = HINT.as_ref().is_some_and(|hint| hint.is_match(line));
+        if told && !line.starts_with("make") {
+            self.hint = Some((self.line_number, shorten(line)));
         }
         self.last = Some((self.line_number, shorten(line)));
     }
@@ -265,8 +276,9 @@ pub fn classify(
     {
         return failure(*class, line.clone(), Some(*number));
     }
-    // Python prints the error itself last.
-    match scanner.last {
+    // Python prints the error itself last; others go on talking.
+    let hint = if inside.is_empty() { None } else { scanner.hint };
+    match hint.or(scanner.last) {
         Some((number, line)) => failure(kind, line, Some(number)),
         None => {
             let status = exit.status.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
