@@ -8,6 +8,7 @@ mod artifacts;
 mod experiments;
 mod runs;
 mod seeds;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use artifacts::{ArtifactRecord, ArtifactStatus};
 pub use runs::{EpochRecord, RunKey, RunRecord, RunStatus};
+pub use sessions::{Holder, SessionOutcome, SessionRefusal, SessionWrite};
 
 /// The layout this program writes; a store with a higher number is from a later program.
 const SCHEMA_VERSION: i64 = 1;

@@ -75,3 +75,30 @@ CREATE TABLE predictions (
     PRIMARY KEY (experiment, run, split),
     FOREIGN KEY (experiment, run) REFERENCES runs (experiment, run) ON DELETE CASCADE
 ) STRICT;
+
+CREATE TABLE sessions (
+    experiment TEXT NOT NULL,
+    run        INTEGER NOT NULL,
+    holder     TEXT NOT NULL,          -- the random name of the process that holds the run
+    issued     INTEGER NOT NULL,       -- when its ticket was issued: nanoseconds since 1970
+    PRIMARY KEY (experiment, run),
+    FOREIGN KEY (experiment, run) REFERENCES runs (experiment, run) ON DELETE CASCADE
+) STRICT;
+
+CREATE TABLE session_arrays (
+    experiment TEXT NOT NULL,
+    run        INTEGER NOT NULL,
+    name       TEXT NOT NULL,
+    digest     TEXT NOT NULL,          -- SHA-256 of the bytes that the client said it has
+    PRIMARY KEY (experiment, run, name),
+    FOREIGN KEY (experiment, run) REFERENCES runs (experiment, run) ON DELETE CASCADE
+) STRICT;
+
+CREATE TABLE session_details (
+    experiment TEXT NOT NULL,
+    run        INTEGER NOT NULL,
+    split      TEXT NOT NULL,
+    details    TEXT NOT NULL,          -- metrics by class and the confusion matrix, as JSON
+    PRIMARY KEY (experiment, run, split),
+    FOREIGN KEY (experiment, run) REFERENCES runs (experiment, run) ON DELETE CASCADE
+) STRICT;

@@ -1,0 +1,540 @@
+//! One connection's session: from `hello` to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::{ErrorCode, Hello, Job, Reply, Request, VERSIONS};
+use serde_json::{Map, Value};
+use study::store::{EpochRecord, Holder, SessionOutcome, SessionRefusal, SessionWrite};
+use study::{Experiment, ExperimentId, RunKey, RunStatus, Store, StoreError, Study};
+use tokio::sync::{broadcast, watch};
+
+use crate::challenge::{Dataset, Datasets};
+use crate::config::ServerConfig;
+use crate::connection::{Connection, ConnectionError, Stream};
+use crate::event::Event;
+use crate::hold::Holds;
+use crate::ledger::{Ledger, LedgerError};
+use crate::predictions;
+use crate::ticket::Tickets;
+use crate::{bytes, job};
+
+/// Seconds after which a client tries again what failed for want of room.
+const STORAGE_PAUSE: f64 = 2.0;
+
+/// What all sessions of a server share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<Store>,
+    pub(crate) study: Arc<Study>,
+    pub(crate) config: ServerConfig,
+    pub(crate) tickets: Tickets,
+    pub(crate) holds: Holds,
+    pub(crate) datasets: Datasets,
+    pub(crate) events: broadcast::Sender<Event>,
+}
+
+impl Shared {
+    pub(crate) fn tell(&self, event: Event) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}
+
+/// A refusal on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    code: ErrorCode,
+    message: String,
+    retry_after: Option<f64>,
+}
+
+impl Refusal {
+    pub(crate) fn never(code: ErrorCode, message: impl ToString) -> Self {
+        Self { code, message: message.to_string(), retry_after: None }
+    }
+
+    pub(crate) fn later(code: ErrorCode, message: impl ToString, seconds: f64) -> Self {
+        Self { code, message: message.to_string(), retry_after: Some(seconds) }
+    }
+
+    pub(crate) fn reply(&self) -> Reply {
+        // A message may quote what a client sent; cut, it always fits a frame.
+        Reply::Error {
+            code: self.code,
+            message: self.message.chars().take(2000).collect(),
+            retry_after: self.retry_after,
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        store_refusal(&error)
+    }
+}
+
+fn store_refusal(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Full { .. } | StoreError::Sqlite { .. } => {
+            Refusal::later(ErrorCode::Storage, error, STORAGE_PAUSE)
+        }
+        StoreError::RunOver { .. } => Refusal::never(ErrorCode::OutOfTurn, error),
+        StoreError::TooNew { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::SeedConflict { .. } => Refusal::never(ErrorCode::Internal, error),
+    }
+}
+
+/// How a connection ends.
+enum End {
+    Refused(Refusal),
+    Gone(ConnectionError),
+    Bye,
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<ConnectionError> for End {
+    fn from(error: ConnectionError) -> Self {
+        match &error {
+            ConnectionError::Closed | ConnectionError::Io(_) => Self::Gone(error),
+            ConnectionError::Slow { .. } => {
+                Self::Refused(Refusal::later(ErrorCode::Timeout, error, 0.0))
+            }
+            // Most often damage on the way, which a new connection mends.
+            ConnectionError::Frame(_) => {
+                Self::Refused(Refusal::later(ErrorCode::BadFrame, error, 0.0))
+            }
+            ConnectionError::Unexpected(_) => {
+                Self::Refused(Refusal::never(ErrorCode::OutOfTurn, error))
+            }
+            ConnectionError::Message(_) => {
+                Self::Refused(Refusal::never(ErrorCode::BadMessage, error))
+            }
+        }
+    }
+}
+
+/// An opened session.
+struct Session {
+    shared: Arc<Shared>,
+    ledger: Ledger,
+    holder: Holder,
+    experiment: Experiment,
+    dataset: Arc<Dataset>,
+    job: Box<Job>,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    ledger: Ledger,
+    mut stream: Box<dyn Stream>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let limits = shared.config.limits.clone();
+    let mut connection = Connection::new(&mut *stream, &limits);
+    let mut key = None;
+    let end = run(&shared, ledger, &mut connection, &mut stop, &mut key).await;
+    if let End::Refused(refusal) = &end {
+        tracing::warn!("{}: {}", refusal.code, refusal.message);
+        // The client may be gone; it will ask again.
+        let _ = connection.reply(&refusal.reply()).await;
+        shared.tell(Event::Refused { key, code: refusal.code, message: refusal.message.clone() });
+    } else if let End::Gone(error) = &end {
+        tracing::debug!("{error}");
+    }
+    connection.close().await;
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    ledger: Ledger,
+    connection: &mut Connection<'_>,
+    stop: &mut watch::Receiver<bool>,
+    key: &mut Option<RunKey>,
+) -> End {
+    let hello = match connection.request(shared.config.limits.hello).await {
+        Ok(Request::Hello(hello)) => hello,
+        Ok(_) => return Refusal::never(ErrorCode::OutOfTurn, "the first message is hello").into(),
+        Err(error) => return error.into(),
+    };
+    let session = match open(shared, ledger, hello, connection).await {
+        Ok(session) => session,
+        Err(end) => return end,
+    };
+    *key = Some(session.holder.key.clone());
+    loop {
+        let lease = shared.config.limits.lease;
+        let request = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return shutting_down().into(),
+            request = connection.request(lease) => request,
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return error.into(),
+        };
+        shared.holds.hear(&session.holder.key);
+        if let Err(end) = session.answer(request, connection).await {
+            return end;
+        }
+    }
+}
+
+pub(crate) fn shutting_down() -> Refusal {
+    Refusal::later(ErrorCode::ShuttingDown, "the server is ending; it may be back soon", 1.0)
+}
+
+/// Runs blocking work on its own thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Refusal::never(ErrorCode::Internal, format!("the server's own fault: {error}")))
+    })
+}
+
+async fn open(
+    shared: &Arc<Shared>,
+    ledger: Ledger,
+    hello: Hello,
+    connection: &mut Connection<'_>,
+) -> Result<Session, End> {
+    let Some(version) = VERSIONS.iter().copied().find(|v| hello.versions.contains(v)) else {
+        let what = format!(
+            "this server speaks versions {VERSIONS:?} of the protocol, the client {:?}",
+            hello.versions.iter().take(16).collect::<Vec<_>>()
+        );
+        return Err(Refusal::never(ErrorCode::Version, what).into());
+    };
+    if let Some(token) = &shared.config.token
+        && !token.is(hello.token.as_deref().unwrap_or_default())
+    {
+        let what = "the token is missing or wrong; set REPRODUCEML_TOKEN to the server's token";
+        return Err(Refusal::never(ErrorCode::Token, what).into());
+    }
+    let Some((key, issued)) = shared.tickets.read(&hello.ticket) else {
+        let what = "the ticket is not one of this study's; take the one the server issued";
+        return Err(Refusal::never(ErrorCode::Ticket, what).into());
+    };
+    if hello.holder.len() != 32 || !hello.holder.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let what = "the holder's name must be 32 hexadecimal digits, chosen at random";
+        return Err(Refusal::never(ErrorCode::BadMessage, what).into());
+    }
+    let prepared = {
+        let (shared, key) = (Arc::clone(shared), key.clone());
+        blocking(move || prepare(&shared, &key)).await?
+    };
+    let (experiment, dataset, job) = prepared;
+    let holder = Holder { key: key.clone(), name: hello.holder };
+    let left = shared.holds.left(&key);
+    let claim = SessionWrite::Claim { issued, seed: job.seed, expired: left.is_zero() };
+    let outcome = ledger.write(holder.clone(), claim).await;
+    let SessionOutcome::Claimed { attempt, resumed } =
+        outcome.map_err(|error| ledger_refusal(error, left))?
+    else {
+        return Err(Refusal::never(ErrorCode::Internal, "a claim was not answered as one").into());
+    };
+    shared.holds.hear(&key);
+    shared.tell(Event::RunClaimed { key, attempt, resumed });
+    let limits = &shared.config.limits;
+    let welcome = Reply::Welcome {
+        version,
+        attempt,
+        heartbeat_seconds: limits.heartbeat.as_secs_f64(),
+        lease_seconds: limits.lease.as_secs_f64(),
+        job: job.clone(),
+    };
+    connection.reply(&welcome).await?;
+    Ok(Session { shared: Arc::clone(shared), ledger, holder, experiment, dataset, job })
+}
+
+fn prepare(shared: &Shared, key: &RunKey) -> Result<(Experiment, Arc<Dataset>, Box<Job>), Refusal> {
+    let experiment = shared.store.experiment(&key.experiment)?.ok_or_else(|| {
+        let what = format!("the study has no experiment {}; plan it again", key.experiment);
+        Refusal::never(ErrorCode::Ticket, what)
+    })?;
+    let dataset = shared
+        .datasets
+        .get(&experiment)
+        .map_err(|error| Refusal::never(ErrorCode::Challenge, error))?;
+    let seed = shared.store.issue_seed(&experiment, key.run)?;
+    let trace = shared.config.trace;
+    let job = job::build(&shared.study, &experiment, key.run, seed, &dataset, trace)
+        .map_err(|error| Refusal::never(ErrorCode::Challenge, error))?;
+    Ok((experiment, dataset, Box::new(job)))
+}
+
+fn ledger_refusal(error: LedgerError, left: Duration) -> Refusal {
+    match error {
+        LedgerError::Closed => shutting_down(),
+        LedgerError::Store(error) => store_refusal(&error),
+        LedgerError::Refused(refusal) => match refusal {
+            SessionRefusal::Held(_) => {
+                Refusal::later(ErrorCode::RunHeld, refusal, left.as_secs_f64() + 0.1)
+            }
+            SessionRefusal::Superseded(_) | SessionRefusal::Lost(_) => {
+                Refusal::never(ErrorCode::HoldLost, refusal)
+            }
+            SessionRefusal::Finished(_) => Refusal::never(ErrorCode::RunFinished, refusal),
+            SessionRefusal::Conflict(..) => Refusal::never(ErrorCode::Conflict, refusal),
+            SessionRefusal::OutOfTurn(..) => Refusal::never(ErrorCode::OutOfTurn, refusal),
+            SessionRefusal::Store(error) => store_refusal(&error),
+        },
+    }
+}
+
+impl Session {
+    async fn answer(&self, request: Request, connection: &mut Connection<'_>) -> Result<(), End> {
+        if let Some(found) = seed_of(&request)
+            && found != self.job.seed
+        {
+            return Err(self.wrong_seed(found).await.into());
+        }
+        let reply = match request {
+            Request::Ping => Reply::Pong,
+            Request::Bye => return Err(End::Bye),
+            Request::Hello(_) => {
+                return Err(Refusal::never(ErrorCode::OutOfTurn, "hello was said already").into());
+            }
+            Request::Seed { .. } => Reply::Ok,
+            Request::Describe { name, .. } => {
+                let array = self.served(&name)?;
+                Reply::Array { name, array: array.header }
+            }
+            Request::Fetch { name, .. } => {
+                let array = self.served(&name)?;
+                connection.reply(&Reply::Array { name, array: array.header }).await?;
+                connection.send_data(&array.data).await?;
+                return Ok(());
+            }
+            Request::Acknowledge { name, sha256, .. } => {
+                let array = self.served(&name)?;
+                if array.header.sha256 != sha256 {
+                    let what = format!(
+                        "the client has other bytes for {name}: {sha256}, not {}; fetch it again",
+                        array.header.sha256
+                    );
+                    return Err(Refusal::later(ErrorCode::Integrity, what, 0.0).into());
+                }
+                let digest = sha256.to_string();
+                self.write(SessionWrite::Acknowledge { array: name, digest }).await?
+            }
+            Request::Manifest { manifest, .. } => {
+                self.write(SessionWrite::Manifest(Value::Object(manifest))).await?
+            }
+            Request::Epoch { number, loss, parameters, seconds, extra, .. } => {
+                let record = EpochRecord {
+                    epoch: number,
+                    loss_bits: loss.map(|bits| bits.0),
+                    digest: parameters.to_string(),
+                    seconds,
+                    extra: extra.map(Value::Object),
+                };
+                self.epoch(record).await?
+            }
+            Request::Predictions { split, epoch, array, .. } => {
+                self.predictions(&split, epoch, &array, connection).await?
+            }
+            Request::Finish { timings, .. } => self.finish(timings).await?,
+            Request::Fail { kind, message, traceback, .. } => {
+                self.fail(&kind, &message, &traceback).await?
+            }
+        };
+        Ok(connection.reply(&reply).await?)
+    }
+
+    async fn write(&self, write: SessionWrite) -> Result<Reply, Refusal> {
+        match self.ledger.write(self.holder.clone(), write).await {
+            Ok(_) => Ok(Reply::Ok),
+            Err(error) => Err(ledger_refusal(error, Duration::ZERO)),
+        }
+    }
+
+    fn served(&self, name: &str) -> Result<crate::challenge::dataset::Served, Refusal> {
+        let job = &self.job;
+        self.dataset.array(name, job.order, job.seed, job.epochs).ok_or_else(|| {
+            let what = format!(
+                "there is no array {:?}; there are <split>/x, train/y and order/1 to order/{}",
+                name.chars().take(80).collect::<String>(),
+                job.epochs
+            );
+            Refusal::never(ErrorCode::UnknownArray, what)
+        })
+    }
+
+    async fn epoch(&self, record: EpochRecord) -> Result<Reply, Refusal> {
+        let wrong = |what: String| Err(Refusal::never(ErrorCode::OutOfTurn, what));
+        if record.epoch > self.job.epochs {
+            return wrong(format!(
+                "epoch {} was reported, the job has {}",
+                record.epoch, self.job.epochs
+            ));
+        }
+        if record.loss_bits.is_some() != (record.epoch > 0) {
+            return wrong(format!(
+                "epoch {} must come {} loss",
+                record.epoch,
+                if record.epoch > 0 { "with a" } else { "without" }
+            ));
+        }
+        if !record.seconds.is_finite() || record.seconds < 0.0 {
+            return wrong(format!("epoch {} took {} seconds", record.epoch, record.seconds));
+        }
+        let event = Event::Epoch {
+            key: self.holder.key.clone(),
+            number: record.epoch,
+            loss: record.loss_bits.map(f64::from_bits),
+            seconds: record.seconds,
+        };
+        let reply = self.write(SessionWrite::Epoch(record)).await?;
+        self.shared.tell(event);
+        Ok(reply)
+    }
+
+    async fn predictions(
+        &self,
+        split: &str,
+        epoch: Option<u32>,
+        array: &protocol::ArrayHeader,
+        connection: &mut Connection<'_>,
+    ) -> Result<Reply, End> {
+        let Some((split, shape)) = self.dataset.predictions(split) else {
+            let what = format!("predictions are for one of {:?}", self.job.splits);
+            return Err(Refusal::never(ErrorCode::OutOfTurn, what).into());
+        };
+        if epoch.is_some_and(|epoch| epoch > self.job.epochs) {
+            let what = format!("the job has {} epochs", self.job.epochs);
+            return Err(Refusal::never(ErrorCode::OutOfTurn, what).into());
+        }
+        let expected: u64 = shape.iter().product::<u64>().saturating_mul(4);
+        let fits = array.dtype == protocol::Dtype::F4 && array.shape == shape;
+        if let (Err(error), _) | (Ok(()), Err(error)) = (
+            array.check(expected).map_err(|e| e.to_string()),
+            if fits { Ok(()) } else { Err(String::new()) },
+        ) {
+            let what = format!("predictions for {split} are f4 {shape:?}. {error}");
+            return Err(Refusal::never(ErrorCode::OutOfTurn, what).into());
+        }
+        let data = connection.data(array).await?;
+        array.verify(&data).map_err(|e| Refusal::later(ErrorCode::Integrity, e, 0.0))?;
+        let Some(metrics) = self.dataset.grade(split, &bytes::f32_values(&data)) else {
+            let what = "the predictions cannot be graded";
+            return Err(Refusal::never(ErrorCode::Internal, what).into());
+        };
+        let named = epoch.map_or_else(|| split.to_owned(), |e| format!("{split}@{e}"));
+        let run_dir = self.shared.study.run_dir(&self.holder.key);
+        let (digest, file) = (array.sha256, named.clone());
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            predictions::keep(&run_dir, &file, &digest, &data).map_err(|(path, error)| {
+                let message = format!("{}: {error}; make room or allow writing", path.display());
+                shared.tell(Event::StorageTrouble { message: message.clone() });
+                Refusal::later(ErrorCode::Storage, message, STORAGE_PAUSE)
+            })
+        })
+        .await?;
+        let write = SessionWrite::Metrics {
+            split: named,
+            digest: digest.to_string(),
+            metrics: metrics.headline().map(|(name, value)| (name.to_owned(), value)).into(),
+            details: serde_json::json!({
+                "classes": metrics.classes,
+                "confusion": metrics.confusion,
+            }),
+        };
+        Ok(self.write(write).await?)
+    }
+
+    async fn finish(&self, timings: Map<String, Value>) -> Result<Reply, Refusal> {
+        let write = SessionWrite::Finish {
+            epochs: self.job.epochs,
+            splits: vec!["test".to_owned()],
+            timings: Value::Object(timings),
+        };
+        self.write(write).await?;
+        let key = &self.holder.key;
+        let metrics = {
+            let (shared, key) = (Arc::clone(&self.shared), key.clone());
+            blocking(move || Ok(accepted(&shared, &key)?)).await?
+        };
+        self.shared.holds.forget(key);
+        self.shared.tell(Event::Finished { key: key.clone(), metrics: metrics.clone() });
+        let metrics = metrics.into_iter().map(|(name, value)| (name, value.into())).collect();
+        Ok(Reply::Finished { metrics })
+    }
+
+    async fn fail(&self, kind: &str, message: &str, traceback: &str) -> Result<Reply, Refusal> {
+        let reason = format!("{kind}: {message}");
+        let whole =
+            if traceback.is_empty() { reason.clone() } else { format!("{reason}\n{traceback}") };
+        let reply = self.write(SessionWrite::Fail { reason: whole }).await?;
+        self.shared.holds.forget(&self.holder.key);
+        self.shared.tell(Event::Failed { key: self.holder.key.clone(), reason });
+        Ok(reply)
+    }
+
+    /// Marks the experiment and ends the run.
+    async fn wrong_seed(&self, found: u32) -> Refusal {
+        let (expected, key) = (self.job.seed, self.holder.key.clone());
+        let reason = format!(
+            "the client of run {} used seed {found} where {expected} is the run's",
+            key.run
+        );
+        let failed = self.write(SessionWrite::Fail { reason: reason.clone() }).await;
+        let marked = {
+            let (shared, reason) = (Arc::clone(&self.shared), reason.clone());
+            let id: ExperimentId = self.experiment.id();
+            blocking(move || Ok(shared.store.mark_invalid(&id, &reason)?)).await
+        };
+        // Unmarked, the client must ask again, so that the mark is made in the end.
+        if let Err(refusal) = failed.and(marked) {
+            return refusal;
+        }
+        self.shared.holds.forget(&key);
+        self.shared.tell(Event::SeedMismatch { key, expected, found });
+        Refusal::never(ErrorCode::SeedMismatch, reason)
+    }
+}
+
+/// The accepted metrics of a run; predictions that were not accepted are removed.
+fn accepted(shared: &Shared, key: &RunKey) -> Result<BTreeMap<String, f64>, StoreError> {
+    let digests = shared.store.prediction_digests(key)?;
+    let mut metrics = BTreeMap::new();
+    for split in digests.keys() {
+        for (name, value) in shared.store.metrics(key, split)? {
+            metrics.insert(format!("{split}/{name}"), value);
+        }
+    }
+    if shared.store.run(key)?.is_some_and(|run| run.status == RunStatus::Finished) {
+        predictions::sweep(&shared.study.run_dir(key), digests.iter());
+    }
+    Ok(metrics)
+}
+
+fn seed_of(request: &Request) -> Option<u32> {
+    match request {
+        Request::Hello(_) | Request::Ping | Request::Bye => None,
+        Request::Seed { seed }
+        | Request::Describe { seed, .. }
+        | Request::Fetch { seed, .. }
+        | Request::Acknowledge { seed, .. }
+        | Request::Manifest { seed, .. }
+        | Request::Epoch { seed, .. }
+        | Request::Predictions { seed, .. }
+        | Request::Finish { seed, .. }
+        | Request::Fail { seed, .. } => Some(*seed),
+    }
+}
