@@ -124,13 +124,19 @@ static PATTERNS: LazyLock<Vec<(FailureClass, Regex)>> = LazyLock::new(|| {
             C::Compile,
             r"^[^\s:]+[:(]\d+[:),]?(\d+:)? ?(fatal |internal compiler )?error\b|internal compiler error|\.cu\(\d+\): error|^(cc1|cc1plus|g\+\+|gcc|clang): (fatal )?error|SyntaxError:",
         ),
-        (C::Configure, r"^CMake Error|^configure: error|Could NOT find .*(REQUIRED|missing)|No rule to make target|command not found|: not found$|No such file or directory|Unknown CMake command"),
+        (C::Configure, r"^CMake Error|^configure: error|Could NOT find .*(REQUIRED|missing)|No rule to make target|command not found|: not found$|Unknown CMake command"),
         (C::Import, r"^(ImportError|ModuleNotFoundError)\b|undefined symbol:"),
     ]
     .into_iter()
     // The patterns are constants; a test compiles every one of them.
     .filter_map(|(class, pattern)| Some((class, Regex::new(pattern).ok()?)))
     .collect()
+});
+
+/// A line that tells something went wrong, though not what kind of thing. Not what make says about
+/// the failure of others.
+static HINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(error|cannot|can't|unable to|no such file|not found|denied|failed)\b").ok()
 });
 
 /// Watches a step's output for the first line of each class.
@@ -140,6 +146,7 @@ pub struct Scanner {
     line_number: u64,
     found: Vec<(FailureClass, u64, String)>,
     last: Option<(u64, String)>,
+    hint: Option<(u64, String)>,
     marked: bool,
 }
 
@@ -184,6 +191,10 @@ impl Scanner {
                 }
                 break;
             }
+        }
+        let told = HINT.as_ref().is_some_and(|hint| hint.is_match(line));
+        if told && !line.starts_with("make") {
+            self.hint = Some((self.line_number, shorten(line)));
         }
         self.last = Some((self.line_number, shorten(line)));
     }
@@ -257,6 +268,7 @@ pub fn classify(
     let outside = [C::OutOfMemory, C::OutOfDisk, C::OutOfProcesses];
     let inside = match kind {
         C::Import | C::Train | C::Fault => vec![],
+        C::Package => vec![C::Compile, C::Link, C::Network],
         _ => vec![C::Compile, C::Link, C::Configure, C::Network, C::Import],
     };
     if let Some((class, number, line)) =
@@ -264,8 +276,9 @@ pub fn classify(
     {
         return failure(*class, line.clone(), Some(*number));
     }
-    // Python prints the error itself last.
-    match scanner.last {
+    // Python prints the error itself last; others go on talking.
+    let hint = if inside.is_empty() { None } else { scanner.hint };
+    match hint.or(scanner.last) {
         Some((number, line)) => failure(kind, line, Some(number)),
         None => {
             let status = exit.status.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
