@@ -1,2 +1,69 @@
-//! The `reproduceml` program.
-fn main() {}
+//! The `reproduceml` program: parse, call a stage, print.
+
+mod build;
+mod cli;
+mod doctor;
+mod failure;
+mod home;
+mod init;
+mod label;
+mod mine;
+mod output;
+mod progress;
+mod run;
+mod stats_cmd;
+mod status;
+mod studies;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    progress::start_logging(cli.verbose);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::stage(error).report(),
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = dispatch(&cli) => result,
+            () = interrupted() => Err(Failure::Interrupted),
+        }
+    });
+    // Blocking work that is still under way must not hold up an interrupted program.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn dispatch(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Init(args) => init::init(cli, args),
+        Command::Doctor => doctor::doctor(cli).await,
+        Command::Mine(args) => mine::mine(cli, args).await,
+        Command::Label(args) => label::label(cli, args),
+        Command::Build(args) => build::build(cli, args).await,
+        Command::Run(args) => run::run(cli, args).await,
+        Command::Stats(args) => stats_cmd::stats(cli, args),
+        Command::Status => status::status(cli),
+    }
+}
+
+/// Waits for Ctrl-C or a polite request to end.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,83 @@
+//! Finding and removing what interrupted builds left behind.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use containers::{Docker, STUDY_LABEL};
+use study::Study;
+
+use crate::error::BuildError;
+use crate::layout;
+
+/// Something that no build needs any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Garbage {
+    /// A container of this study that outlived its process.
+    Container {
+        /// Its name.
+        name: String,
+    },
+    /// A folder in which a build worked, or an artifact that never became whole.
+    Folder {
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for Garbage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container { name } => write!(f, "container {name}"),
+            Self::Folder { path } => write!(f, "folder {}", path.display()),
+        }
+    }
+}
+
+/// Removes a study's leftovers, or only lists them with `dry_run`. The caller holds the study's
+/// lock, so that nothing found can still be in use.
+///
+/// # Errors
+/// If the daemon or the file system refuses.
+pub async fn clean(
+    docker: &Docker,
+    study: &Study,
+    dry_run: bool,
+) -> Result<Vec<Garbage>, BuildError> {
+    let mark = layout::study_mark(study);
+    let labels = [(STUDY_LABEL, mark.as_str())];
+    let containers = if dry_run {
+        docker.leftovers(&labels).await?
+    } else {
+        docker.remove_leftovers(&labels).await?
+    };
+    let mut found: Vec<Garbage> = containers
+        .into_iter()
+        .map(|container| Garbage::Container { name: container.name })
+        .collect();
+    for path in folders(study)? {
+        if !dry_run {
+            layout::remove_folder(&path)?;
+        }
+        found.push(Garbage::Folder { path });
+    }
+    Ok(found)
+}
+
+fn folders(study: &Study) -> Result<Vec<PathBuf>, BuildError> {
+    let mut found = Vec::new();
+    for (folder, prefix) in [(layout::scratch_dir(study), ""), (study.artifacts_dir(), ".part-")] {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(BuildError::io(&folder)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(BuildError::io(&folder))?;
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

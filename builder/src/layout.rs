@@ -1,0 +1,83 @@
+//! Where builds work inside a study, and the file operations they share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use study::{ArtifactRecord, ArtifactStatus, Study};
+use walkdir::WalkDir;
+
+use crate::error::BuildError;
+use crate::record::BuildRecord;
+
+/// Where builds in progress live. Whatever is there when no build runs is a leftover.
+pub(crate) fn scratch_dir(study: &Study) -> PathBuf {
+    study.cache_dir().join("scratch")
+}
+
+/// The compiler cache that all builds of a study share.
+pub(crate) fn compiler_cache_dir(study: &Study) -> PathBuf {
+    study.cache_dir().join("ccache")
+}
+
+/// What marks the containers of a study: a digest of its path.
+#[must_use]
+pub fn study_mark(study: &Study) -> String {
+    let path = fs::canonicalize(study.root()).unwrap_or_else(|_| study.root().to_owned());
+    let digest = study::files::sha256_hex(path.as_os_str().as_encoded_bytes());
+    digest.get(..16).unwrap_or(&digest).to_owned()
+}
+
+/// Removes a folder with everything in it. That it is not there is fine.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), BuildError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BuildError::io(path)(error)),
+    }
+}
+
+/// Gives a folder to a user, its contents too unless it is theirs already: a compiler cache of
+/// thousands of files need not be walked at every build.
+pub(crate) fn own_folder(path: &Path, owner: (u32, u32)) -> Result<(), BuildError> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).map_err(BuildError::io(path))?;
+    if (metadata.uid(), metadata.gid()) == owner {
+        return Ok(());
+    }
+    crate::content::give_to(path, owner)
+}
+
+/// Copies a tree of files, folders and links into an existing folder.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), BuildError> {
+    for entry in WalkDir::new(from).min_depth(1).follow_links(false) {
+        let entry = entry.map_err(|e| BuildError::io(from)(e.into()))?;
+        let path = entry.path();
+        let target = to.join(path.strip_prefix(from).unwrap_or(path));
+        let kind = entry.file_type();
+        let done = if kind.is_dir() {
+            fs::create_dir(&target)
+        } else if kind.is_symlink() {
+            fs::read_link(path).and_then(|link| std::os::unix::fs::symlink(link, &target))
+        } else {
+            fs::copy(path, &target).map(|_| ())
+        };
+        done.map_err(BuildError::io(&target))?;
+    }
+    Ok(())
+}
+
+/// What the store keeps of a build.
+pub(crate) fn store_record(record: &BuildRecord, status: ArtifactStatus) -> ArtifactRecord {
+    ArtifactRecord {
+        id: record.id.clone(),
+        repository: record.identity.repository.clone(),
+        commit: record.identity.commit.clone(),
+        toolchain: record.toolchain.clone(),
+        toolchain_digest: record.identity.toolchain.clone(),
+        image: record.image.id.clone(),
+        strategy: record.identity.strategy,
+        fault: record.fault_file.clone(),
+        status,
+        seconds: record.seconds,
+    }
+}

@@ -1,0 +1,207 @@
+//! What a caller of the build stage asks for, and what it gets back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use containers::Cancel;
+use serde::Serialize;
+use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig};
+
+use crate::classify::FailureClass;
+use crate::record::CacheUse;
+
+/// What to build and how.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// Only these bugs; empty: all that are selected.
+    pub bugs: Vec<BugId>,
+    /// Builds at the same time; 0 counts as 1.
+    pub jobs: usize,
+    /// Try builds again that failed this way.
+    pub retry: Option<FailureClass>,
+    /// Limits of each build; what is `None` comes from `study.toml` or has a default.
+    pub limits: BuildLimits,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// The folder of toolchains, usually the program's `dockerfiles/`.
+    pub toolchains_dir: PathBuf,
+    /// A local clone of the framework; without it, the one that `study.toml` names.
+    pub repo: Option<PathBuf>,
+    /// Where planted faults are that the study does not hold itself, usually `data/faults/`.
+    pub faults_dir: Option<PathBuf>,
+    /// Ends the stage early when set.
+    pub cancel: Cancel,
+}
+
+impl BuildOptions {
+    /// All selected bugs, one build at a time, limits of the study.
+    #[must_use]
+    pub fn new(toolchains_dir: PathBuf) -> Self {
+        Self {
+            bugs: Vec::new(),
+            jobs: 1,
+            retry: None,
+            limits: BuildLimits::default(),
+            dry_run: false,
+            toolchains_dir,
+            repo: None,
+            faults_dir: None,
+            cancel: Cancel::new(),
+        }
+    }
+}
+
+/// Limits of one build.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct BuildLimits {
+    /// Memory in MiB.
+    pub memory_mib: Option<u32>,
+    /// Seconds for each step.
+    pub seconds: Option<u64>,
+    /// Seconds that a step may be silent.
+    pub silence_seconds: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u32>,
+    /// Processors; by default what the machine has, divided by the number of jobs.
+    pub cpus: Option<f64>,
+    /// MiB that tree, objects and artifact may take together.
+    pub disk_mib: Option<u64>,
+    /// MiB that must stay free on the study's disk.
+    pub free_mib: Option<u64>,
+}
+
+impl BuildLimits {
+    /// The limits with everything decided.
+    #[must_use]
+    pub(crate) fn decide(&self, config: &StudyConfig) -> DecidedLimits {
+        DecidedLimits {
+            memory: u64::from(self.memory_mib.unwrap_or(config.build.memory_mib)) << 20,
+            seconds: self.seconds.unwrap_or(u64::from(config.build.timeout_minutes) * 60),
+            silence: self.silence_seconds,
+            processes: self.processes.unwrap_or(4096),
+            cpus: self.cpus,
+            disk: self.disk_mib.unwrap_or(40 << 10) << 20,
+            free: self.free_mib.unwrap_or(1 << 10) << 20,
+        }
+    }
+}
+
+/// The limits of a build, all decided; sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct DecidedLimits {
+    pub memory: u64,
+    pub seconds: u64,
+    pub silence: Option<u64>,
+    pub processes: u32,
+    pub cpus: Option<f64>,
+    pub disk: u64,
+    pub free: u64,
+}
+
+impl DecidedLimits {
+    pub(crate) fn describe(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::from([
+            ("memory_mib".to_owned(), (self.memory >> 20).to_string()),
+            ("step_seconds".to_owned(), self.seconds.to_string()),
+            ("processes".to_owned(), self.processes.to_string()),
+            ("disk_mib".to_owned(), (self.disk >> 20).to_string()),
+            ("network".to_owned(), "none".to_owned()),
+        ]);
+        if let Some(seconds) = self.silence {
+            all.insert("silence_seconds".into(), seconds.to_string());
+        }
+        all
+    }
+}
+
+/// What the stage did and what there is now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BuildSummary {
+    /// One entry for every bug that was asked for, in the order of building.
+    pub bugs: Vec<BugBuild>,
+    /// Bugs with both artifacts.
+    pub pairs: usize,
+    /// Artifacts made in this call.
+    pub built: usize,
+    /// Artifacts that were there already.
+    pub reused: usize,
+    /// Builds that failed, in this call or before.
+    pub failed: usize,
+    /// Whether nothing was done because only the plan was asked for.
+    pub dry_run: bool,
+    /// What the plan is expected to take, from what has been built before; none without
+    /// experience.
+    pub estimate: Option<Estimate>,
+    /// Seconds the whole call took.
+    pub seconds: f64,
+}
+
+/// What a plan is expected to take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Seconds, one build after the other.
+    pub seconds: f64,
+    /// Bytes that the artifacts will occupy.
+    pub bytes: u64,
+}
+
+/// A bug with its artifacts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BugBuild {
+    /// The bug.
+    pub bug: BugId,
+    /// Its sides: `buggy` or `artificial`, and `corrected`.
+    pub sides: Vec<SideBuild>,
+    /// Whether both sides have their artifact.
+    pub complete: bool,
+    /// Whether both artifacts are the same byte for byte; none unless complete.
+    pub identical: Option<bool>,
+}
+
+/// One side of a bug.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideBuild {
+    /// Which side.
+    pub evaluation: Evaluation,
+    /// The artifact, made or failed; none in a plan whose images are not made yet.
+    pub artifact: Option<ArtifactId>,
+    /// How it is made.
+    pub strategy: Strategy,
+    /// The commit it is made of.
+    pub commit: Option<CommitId>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Seconds its build took, whenever that was.
+    pub seconds: Option<f64>,
+    /// What the compiler cache did in its build.
+    pub cache: Option<CacheUse>,
+}
+
+/// What became of an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Made in this call.
+    Built {
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// It was there already.
+    Reused {
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// It cannot be made.
+    Failed {
+        /// The class of the failure.
+        class: String,
+        /// The first line that tells why.
+        line: String,
+        /// The log, below the study's folder.
+        log: String,
+        /// The line's place in the log.
+        line_number: Option<u64>,
+    },
+    /// It would be made (dry run), or another failure came first.
+    Pending,
+}

@@ -1,0 +1,217 @@
+//! Which artifacts a study's bugs need, each once, in an order that helps the compiler cache.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use study::selection::{self, Choice};
+use study::{ArtifactId, Bug, BugId, CommitId, Evaluation, Resolution, Strategy, Study};
+
+use crate::error::BuildError;
+use crate::identity::{Identity, Job};
+use crate::options::BuildOptions;
+use crate::toolchain::Toolchain;
+
+/// One side of a bug and the artifact it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Want {
+    pub bug: BugId,
+    pub evaluation: Evaluation,
+    pub job: ArtifactId,
+}
+
+/// All artifacts of a call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Plan {
+    /// Distinct artifacts.
+    pub jobs: BTreeMap<ArtifactId, Job>,
+    /// Which side of which bug needs which, bug by bug.
+    pub wants: Vec<Want>,
+    /// Artifacts to be made one after the other; two chains may go on at the same time.
+    pub chains: Vec<Vec<ArtifactId>>,
+}
+
+impl Plan {
+    /// Whether any artifact is built from a commit.
+    pub(crate) fn needs_clone(&self) -> bool {
+        self.jobs.values().any(|job| job.identity.strategy == Strategy::Source)
+    }
+
+    fn add(&mut self, bug: &BugId, sides: Vec<(Evaluation, Job)>, below: Vec<Job>) {
+        let known: BTreeSet<ArtifactId> = self.jobs.keys().cloned().collect();
+        let mut chain = Vec::new();
+        let mut remember = |plan: &mut Self, job: &Job| {
+            if !known.contains(&job.id) && !chain.contains(&job.id) {
+                chain.push(job.id.clone());
+            }
+            plan.jobs.insert(job.id.clone(), job.clone());
+        };
+        for job in &below {
+            remember(self, job);
+        }
+        for (evaluation, job) in sides {
+            remember(self, &job);
+            self.wants.push(Want { bug: bug.clone(), evaluation, job: job.id.clone() });
+        }
+        if !chain.is_empty() {
+            self.chains.push(chain);
+        }
+    }
+}
+
+/// What a plan is made from.
+pub(crate) struct Request<'a> {
+    pub study: &'a Study,
+    pub options: &'a BuildOptions,
+    pub toolchain: &'a Toolchain,
+    /// Identity of the toolchain on its base image.
+    pub identity: &'a str,
+    /// The newest commit of the main line, for faults on top of a source build.
+    pub tip: Option<CommitId>,
+}
+
+/// The bugs to build, in the order in which their fixes came.
+pub(crate) fn bugs(study: &Study, options: &BuildOptions) -> Result<Vec<Bug>, BuildError> {
+    let corpus = study::corpus::read(&study.corpus_file())?;
+    let choices: BTreeMap<BugId, Choice> = selection::read(&study.selection_file())?
+        .into_iter()
+        .map(|choice| (choice.bug.clone(), choice))
+        .collect();
+    for wanted in &options.bugs {
+        if !corpus.iter().any(|bug| bug.id == *wanted) {
+            let text = format!(
+                "the corpus has no bug {wanted}; `reproduceml status` lists what it has, and \
+                 `reproduceml mine` adds what study.toml names"
+            );
+            return Err(BuildError::Request(text));
+        }
+        if let Some(Choice { lost_at: Some(_), reason, .. }) = choices.get(wanted) {
+            return Err(BuildError::Request(format!("{wanted} left the study before: {reason}")));
+        }
+    }
+    let mut chosen: Vec<Bug> = corpus
+        .into_iter()
+        .filter(|bug| choices.get(&bug.id).is_some_and(|choice| choice.lost_at.is_none()))
+        .filter(|bug| options.bugs.is_empty() || options.bugs.contains(&bug.id))
+        .collect();
+    // Neighbours in time share most of their objects.
+    chosen.sort_by(|a, b| (&a.fixed_at, &a.id).cmp(&(&b.fixed_at, &b.id)));
+    Ok(chosen)
+}
+
+/// Decides the artifacts of the bugs.
+pub(crate) fn plan(request: &Request<'_>, bugs: &[Bug]) -> Result<Plan, BuildError> {
+    let mut plan = Plan::default();
+    for bug in bugs {
+        if bug.resolution == Resolution::Planted {
+            let (sides, below) = fault_pair(request, bug)?;
+            plan.add(&bug.id, sides, below);
+        } else {
+            let sides = commit_pair(request, bug)?;
+            plan.add(&bug.id, sides, Vec::new());
+        }
+    }
+    Ok(plan)
+}
+
+fn commit_pair(request: &Request<'_>, bug: &Bug) -> Result<Vec<(Evaluation, Job)>, BuildError> {
+    let strategy = request.study.config.build.strategy;
+    if strategy != Strategy::Source {
+        let text = format!(
+            "{}: build.strategy in study.toml is `{strategy}`, which cannot make the commits of a \
+             mined bug yet; expected `source`",
+            bug.id
+        );
+        return Err(BuildError::Request(text));
+    }
+    let (Some(fix), Some(buggy)) = (&bug.fix, &bug.buggy) else {
+        let text = format!(
+            "{}: the corpus says it is resolved but names no commits; run `reproduceml mine` again",
+            bug.id
+        );
+        return Err(BuildError::Request(text));
+    };
+    let job = |commit: &CommitId| Job::new(source_identity(request, commit), None, None);
+    Ok(vec![(Evaluation::Buggy, job(buggy)), (Evaluation::Corrected, job(fix))])
+}
+
+type FaultPair = (Vec<(Evaluation, Job)>, Vec<Job>);
+
+fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError> {
+    let fault = request.study.config.faults.iter().find(|fault| fault.id == bug.id);
+    let Some(fault) = fault else {
+        let text = format!(
+            "{}: the corpus has it as a planted fault, study.toml has no [[fault]] of that name; \
+             run `reproduceml mine` again",
+            bug.id
+        );
+        return Err(BuildError::Request(text));
+    };
+    let file = fault_file(request, &fault.file)?;
+    let bytes = std::fs::read(&file).map_err(BuildError::io(&file))?;
+    let digest = study::files::sha256_hex(&bytes);
+    let config = &request.study.config;
+    let base = if config.build.strategy == Strategy::Source {
+        let Some(tip) = &request.tip else {
+            return Err(no_clone(request.study, "a fault is planted on its newest commit"));
+        };
+        source_identity(request, tip)
+    } else {
+        Identity {
+            commit: None,
+            fault: None,
+            flags: BTreeMap::new(),
+            repository: config.framework.repository.clone(),
+            strategy: Strategy::Release,
+            toolchain: request.identity.to_owned(),
+        }
+    };
+    let compiled = base.strategy == Strategy::Source;
+    let corrected = Job::new(base.clone(), None, None);
+    let identity = Identity { fault: Some(digest), strategy: Strategy::Fault, ..base };
+    let below = compiled.then(|| corrected.id.clone());
+    let artificial = Job::new(identity, Some(file), below);
+    let sides = vec![(Evaluation::Corrected, corrected), (Evaluation::Artificial, artificial)];
+    Ok((sides, Vec::new()))
+}
+
+fn source_identity(request: &Request<'_>, commit: &CommitId) -> Identity {
+    let config = &request.study.config;
+    let mut flags = request.toolchain.recipe.flags.clone();
+    flags.extend(config.build.flags.clone());
+    Identity {
+        commit: Some(commit.clone()),
+        fault: None,
+        flags,
+        repository: config.framework.repository.clone(),
+        strategy: Strategy::Source,
+        toolchain: request.identity.to_owned(),
+    }
+}
+
+/// A fault's file: in the study itself, in its `faults/`, or among those of the program.
+fn fault_file(request: &Request<'_>, name: &str) -> Result<PathBuf, BuildError> {
+    let study = request.study;
+    let mut places = vec![study.resolve(name), study.resolve("faults").join(name)];
+    if let Some(folder) = &request.options.faults_dir {
+        places.push(folder.join(name));
+    }
+    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| {
+        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        BuildError::Request(format!(
+            "study.toml names the fault file {name}, which is in none of: {}",
+            places.join(", ")
+        ))
+    })
+}
+
+/// The clone is needed and not at hand.
+pub(crate) fn no_clone(study: &Study, why: &str) -> BuildError {
+    BuildError::NoClone {
+        repository: study.config.framework.repository.clone(),
+        what: format!(
+            "{why}; name a local clone with --repo or as framework.clone in study.toml (`git \
+             clone https://github.com/{}`)",
+            study.config.framework.repository
+        ),
+    }
+}

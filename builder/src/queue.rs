@@ -1,0 +1,272 @@
+//! The build stage: plan, reuse, make, store, in chains that may run at the same time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use containers::Docker;
+use futures_util::stream::{self, StreamExt};
+use study::{
+    ArtifactId, ArtifactRecord, ArtifactStatus, CommitId, Evaluation, Store, Strategy, Study,
+};
+
+use crate::classify::FailureClass;
+use crate::error::BuildError;
+use crate::event::Event;
+use crate::gc;
+use crate::image::{self, ReadyToolchain};
+use crate::layout::store_record;
+use crate::make::{Workshop, is_there};
+use crate::options::{BuildOptions, BuildSummary};
+use crate::plan::{self, Plan};
+use crate::record::BuildRecord;
+use crate::summary::{self, Done};
+use crate::toolchain::Toolchain;
+
+/// Builds the artifacts of a study's selected bugs, or of those that are asked for.
+///
+/// What is there already is not made again; what failed before is not tried again unless asked
+/// for ([`BuildOptions::retry`]) or its failure is of the passing kind. The study is taken for
+/// this process while it works ([`Study::lock`]), and what an interrupted call left is cleaned up
+/// first.
+///
+/// # Errors
+/// See [`BuildError`]. That a commit does not build is a result in the summary, not an error.
+pub async fn build(
+    study: &Study,
+    options: &BuildOptions,
+    progress: &(dyn Fn(Event) + Send + Sync),
+) -> Result<BuildSummary, BuildError> {
+    let began = Instant::now();
+    let _lock = study.lock()?;
+    let toolchain = Toolchain::read(&options.toolchains_dir, &study.config.build.toolchain)?;
+    check_suits(&toolchain, study)?;
+    let bugs = plan::bugs(study, options)?;
+    let clone = find_clone(study, options);
+    let tip = clone.as_deref().and_then(|clone| tip(clone, &study.config.framework.branch));
+    let store = study.store()?;
+
+    let docker = Docker::connect().await?;
+    let ready = if options.dry_run {
+        planned_toolchain(&docker, &toolchain).await?
+    } else {
+        for leftover in gc::clean(&docker, study, false).await? {
+            progress(Event::Cleaned { what: leftover.to_string() });
+        }
+        image::prepare(&docker, &toolchain, progress).await?
+    };
+    let request =
+        plan::Request { study, options, toolchain: &toolchain, identity: &ready.identity, tip };
+    let plan = plan::plan(&request, &bugs)?;
+    if clone.is_none() && plan.needs_clone() {
+        return Err(plan::no_clone(study, "its commits are to be built from source"));
+    }
+    let mut done = known(study, &store, &plan, options)?;
+    progress(Event::Planned { artifacts: plan.jobs.len(), known: done.len() });
+    if !options.dry_run {
+        assign(&store, &plan, &done)?;
+        let jobs = options.jobs.max(1);
+        let cores = f64::from(docker.info().processors);
+        let shop = Workshop {
+            docker: &docker,
+            study,
+            toolchain: &ready,
+            clone,
+            limits: options.limits.decide(&study.config),
+            cpus: options.limits.cpus.unwrap_or((cores / jobs as f64).max(0.5)),
+            cancel: &options.cancel,
+            progress,
+        };
+        make_all(&shop, &store, &plan, jobs, &mut done).await?;
+    }
+    summary::summary(study, &plan, &done, options.dry_run, began.elapsed())
+}
+
+/// Makes what is not there yet and stores each result as it comes.
+async fn make_all(
+    shop: &Workshop<'_>,
+    store: &Store,
+    plan: &Plan,
+    jobs: usize,
+    done: &mut BTreeMap<ArtifactId, Done>,
+) -> Result<(), BuildError> {
+    let todo: Vec<Vec<ArtifactId>> = plan
+        .chains
+        .iter()
+        .map(|chain| chain.iter().filter(|id| !done.contains_key(*id)).cloned().collect())
+        .filter(|chain: &Vec<ArtifactId>| !chain.is_empty())
+        .collect();
+    let mut results =
+        stream::iter(todo).map(|chain| make_chain(shop, store, plan, chain)).buffer_unordered(jobs);
+    while let Some(result) = results.next().await {
+        done.extend(
+            result?.into_iter().map(|record| (record.id.clone(), Done { record, now: true })),
+        );
+    }
+    Ok(())
+}
+
+async fn make_chain(
+    shop: &Workshop<'_>,
+    store: &Store,
+    plan: &Plan,
+    chain: Vec<ArtifactId>,
+) -> Result<Vec<ArtifactRecord>, BuildError> {
+    let mut made = Vec::new();
+    for id in chain {
+        let Some(job) = plan.jobs.get(&id) else { continue };
+        if shop.cancel.is_cancelled() {
+            return Err(BuildError::Interrupted);
+        }
+        // A fault on an artifact that could not be made cannot be planted.
+        if job.base.as_ref().is_some_and(|base| !is_there(shop.study, base)) {
+            continue;
+        }
+        check_disk(shop)?;
+        (shop.progress)(Event::Started { id: id.clone(), what: job.describe() });
+        let record = shop.make(job).await?;
+        store.put_artifact(&record)?;
+        for want in plan.wants.iter().filter(|want| want.job == id) {
+            store.assign_artifact(&want.bug, want.evaluation, &id)?;
+        }
+        (shop.progress)(match &record.status {
+            ArtifactStatus::Built { bytes, .. } => {
+                Event::Built { id, seconds: record.seconds, bytes: *bytes }
+            }
+            ArtifactStatus::Failed { class, line } => {
+                Event::Failed { id, class: class.clone(), line: line.clone() }
+            }
+        });
+        made.push(record);
+    }
+    Ok(made)
+}
+
+fn check_disk(shop: &Workshop<'_>) -> Result<(), BuildError> {
+    let root = shop.study.root();
+    let free = containers::free_bytes(root).map_err(BuildError::io(root))?;
+    if free < shop.limits.free {
+        return Err(BuildError::Disk {
+            path: root.to_owned(),
+            free_mib: free >> 20,
+            needed_mib: shop.limits.free >> 20,
+        });
+    }
+    Ok(())
+}
+
+/// What of a plan needs no work: artifacts that are there, and failures that stand.
+fn known(
+    study: &Study,
+    store: &Store,
+    plan: &Plan,
+    options: &BuildOptions,
+) -> Result<BTreeMap<ArtifactId, Done>, BuildError> {
+    let mut known = BTreeMap::new();
+    for id in plan.jobs.keys() {
+        let record = match store.artifact(id)? {
+            Some(record) if record.is_built() && is_there(study, id) => Some(record),
+            Some(record) if !record.is_built() => stands(&record, options.retry).then_some(record),
+            // The process ended between the artifact's last file operation and the store's.
+            _ if is_there(study, id) => adopt(study, store, id)?,
+            _ => None,
+        };
+        if let Some(record) = record {
+            known.insert(id.clone(), Done { record, now: false });
+        }
+    }
+    Ok(known)
+}
+
+/// Whether a failure is not to be tried again.
+fn stands(record: &ArtifactRecord, retry: Option<FailureClass>) -> bool {
+    let ArtifactStatus::Failed { class, .. } = &record.status else { return true };
+    match class.parse::<FailureClass>() {
+        Ok(class) => !class.is_passing() && retry != Some(class),
+        // A class of a later program: leave it alone.
+        Err(_) => true,
+    }
+}
+
+/// Takes an artifact that is whole but not in the store.
+fn adopt(
+    study: &Study,
+    store: &Store,
+    id: &ArtifactId,
+) -> Result<Option<ArtifactRecord>, BuildError> {
+    let record = BuildRecord::read(&study.artifact_dir(id).join("record.json"))?;
+    let Some(content) = record.content.clone().filter(|_| record.id == *id) else {
+        return Ok(None);
+    };
+    let status = ArtifactStatus::Built { content, bytes: record.bytes };
+    let record = store_record(&record, status);
+    store.put_artifact(&record)?;
+    Ok(Some(record))
+}
+
+/// Ties what is there already to the bugs that want it.
+fn assign(store: &Store, plan: &Plan, done: &BTreeMap<ArtifactId, Done>) -> Result<(), BuildError> {
+    let tied: BTreeMap<(String, Evaluation), ArtifactId> = store
+        .builds()?
+        .into_iter()
+        .map(|(bug, evaluation, record)| ((bug.to_string(), evaluation), record.id))
+        .collect();
+    for want in &plan.wants {
+        let key = (want.bug.to_string(), want.evaluation);
+        if done.contains_key(&want.job) && tied.get(&key) != Some(&want.job) {
+            store.assign_artifact(&want.bug, want.evaluation, &want.job)?;
+        }
+    }
+    Ok(())
+}
+
+/// A toolchain's names without making anything, for plans.
+async fn planned_toolchain(
+    docker: &Docker,
+    toolchain: &Toolchain,
+) -> Result<ReadyToolchain, BuildError> {
+    let base_id = docker.image_id(&toolchain.recipe.base).await?.unwrap_or_default();
+    let identity = toolchain.identity(&base_id);
+    let tag = toolchain.image_tag(&identity);
+    let image_id = docker.image_id(&tag).await?.unwrap_or_default();
+    Ok(ReadyToolchain { toolchain: toolchain.clone(), identity, base_id, tag, image_id })
+}
+
+fn check_suits(toolchain: &Toolchain, study: &Study) -> Result<(), BuildError> {
+    let name = &study.config.framework.name;
+    let suits = &toolchain.recipe.suits.frameworks;
+    if !suits.is_empty() && !suits.contains(name) {
+        let text = format!(
+            "the toolchain {} is for {}, the study's framework is {name}; set build.toolchain in \
+             study.toml",
+            toolchain.recipe.name,
+            suits.join(", ")
+        );
+        return Err(BuildError::Request(text));
+    }
+    let strategy = study.config.build.strategy;
+    if strategy == Strategy::Release && toolchain.recipe.release.is_none() {
+        let text = format!(
+            "build.strategy is `release`, and the toolchain {} holds no released package; set \
+             build.toolchain in study.toml",
+            toolchain.recipe.name
+        );
+        return Err(BuildError::Request(text));
+    }
+    Ok(())
+}
+
+/// The local clone: the option, or what study.toml names if that is a folder.
+fn find_clone(study: &Study, options: &BuildOptions) -> Option<PathBuf> {
+    let named = study.config.framework.clone.as_deref().map(|path| study.resolve(path));
+    options.repo.clone().or(named).filter(|path| path.is_dir())
+}
+
+/// The newest commit of the main line.
+fn tip(clone: &Path, branch: &str) -> Option<CommitId> {
+    let repository = git2::Repository::open(clone).ok()?;
+    let commit = [format!("refs/heads/{branch}"), format!("refs/remotes/origin/{branch}")]
+        .iter()
+        .find_map(|name| repository.find_reference(name).ok()?.peel_to_commit().ok())?;
+    CommitId::new(commit.id().to_string()).ok()
+}

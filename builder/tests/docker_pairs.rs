@@ -1,0 +1,174 @@
+//! Pairs built from source and planted faults, in real containers.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use reproduceml_builder as builder;
+use std::fs;
+
+use builder::{BuildRecord, Outcome};
+use study::{ArtifactStatus, Evaluation};
+use support::{Lab, failure, outcome};
+
+const A1: &str = "int a(void) { return 1; }\n";
+const A2: &str = "int a(void) { return 2; }\n";
+const B: &str = "int b(void) { return 7; }\n";
+
+#[tokio::test]
+async fn a_pair_is_built_once_and_the_second_side_costs_what_its_change_touches() {
+    let name = "a_pair_is_built_once_and_the_second_side_costs_what_its_change_touches";
+    let Some(_) = support::docker(name).await else { return };
+    let mut lab = Lab::new();
+    let buggy = lab.commit(&Lab::tree(A1, B));
+    let fix = lab.commit(&Lab::tree(A2, B));
+    let bug = lab.bug(1, &buggy, &fix);
+
+    let plan = lab.build(&builder::BuildOptions { dry_run: true, ..lab.options() }).await;
+    assert_eq!((plan.dry_run, plan.built, plan.bugs.len()), (true, 0, 1));
+    assert_eq!(*outcome(&plan, &bug, Evaluation::Buggy), Outcome::Pending);
+    assert!(!lab.study.artifacts_dir().exists());
+
+    let first = lab.build(&lab.options()).await;
+    assert_eq!((first.pairs, first.built, first.failed), (1, 2, 0), "{first:?}");
+    assert_eq!(first.bugs[0].identical, Some(false));
+    let sides = &first.bugs[0].sides;
+    let cache: Vec<_> = sides.iter().map(|s| s.cache.unwrap()).collect();
+    assert_eq!((cache[0].hits, cache[0].misses), (0, 2), "the first side compiles everything");
+    assert_eq!((cache[1].hits, cache[1].misses), (1, 1), "the second only what changed");
+
+    // The artifact's folder, as its users rely on it.
+    for (side, value) in sides.iter().zip([1, 2]) {
+        let id = side.artifact.clone().unwrap();
+        let folder = lab.study.artifact_dir(&id);
+        assert!(folder.join("files/site/toy/libtoy.so").is_file());
+        let record = BuildRecord::read(&folder.join("record.json")).unwrap();
+        assert_eq!(record.identity.commit, side.commit);
+        assert_eq!(record.smoke.unwrap()["a"], value);
+        assert_eq!(record.id, id);
+        let text = fs::read_to_string(folder.join("provenance.json")).unwrap();
+        let statement: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+        assert_eq!(statement["subject"].as_array().unwrap().len(), 2);
+        let log = builder::read_log(&lab.study.build_dir(&id).join("log.zst")).unwrap();
+        assert!(log.contains("+ [compile]") && log.contains("+ [smoke]"), "{log}");
+    }
+    let builds = lab.study.store().unwrap().builds().unwrap();
+    assert_eq!(builds.len(), 2);
+    assert!(builds.iter().all(|(b, _, record)| *b == bug && record.is_built()));
+
+    // Nothing is done twice, and quickly.
+    let again = lab.build(&lab.options()).await;
+    assert_eq!((again.built, again.reused, again.pairs), (0, 2, 1));
+    assert!(again.seconds < 2.0, "{}", again.seconds);
+    // A store that is lost is filled again from what lies there whole.
+    fs::remove_file(lab.study.root().join("study.db")).unwrap();
+    let adopted = lab.build(&lab.options()).await;
+    assert_eq!((adopted.built, adopted.reused, adopted.pairs), (0, 2, 1));
+    // The scratch folder is empty again.
+    let scratch = lab.study.cache_dir().join("scratch");
+    assert_eq!(fs::read_dir(scratch).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_commit_of_two_bugs_is_built_once_and_a_change_outside_is_identical() {
+    let name = "a_commit_of_two_bugs_is_built_once_and_a_change_outside_is_identical";
+    let Some(_) = support::docker(name).await else { return };
+    let mut lab = Lab::new();
+    let one = lab.commit(&Lab::tree(A1, B));
+    let two = lab.commit(&Lab::tree(A2, B));
+    let mut tree = Lab::tree(A2, B);
+    tree.insert("README".into(), "words".into());
+    let three = lab.commit(&tree);
+    let first = lab.bug(1, &one, &two);
+    let second = lab.bug(2, &two, &three);
+    let options = builder::BuildOptions { jobs: 2, ..lab.options() };
+    let summary = lab.build(&options).await;
+    assert_eq!((summary.built, summary.pairs), (3, 2), "{summary:?}");
+    let of = |bug| summary.bugs.iter().find(|b| b.bug == bug).unwrap();
+    assert_eq!(of(first).identical, Some(false));
+    assert_eq!(of(second).identical, Some(true), "bit for bit the same artifact");
+}
+
+#[tokio::test]
+async fn broken_commits_are_results_with_class_line_and_place() {
+    let name = "broken_commits_are_results_with_class_line_and_place";
+    let Some(_) = support::docker(name).await else { return };
+    let mut lab = Lab::new();
+    let good = lab.commit(&Lab::tree(A1, B));
+    let cases = [
+        ("compile", "unknown type name", Lab::tree("foo a(void) { return 1; }\n", B)),
+        (
+            "import",
+            "undefined symbol",
+            Lab::tree("int missing(void); int a(void) { return missing(); }\n", B),
+        ),
+        ("train", "it cannot train", Lab::tree("int a(void) { return -1; }\n", B)),
+    ];
+    let mut bugs = Vec::new();
+    for (number, (class, words, tree)) in cases.into_iter().enumerate() {
+        let bad = lab.commit(&tree);
+        bugs.push((lab.bug(number as u64 + 1, &bad, &good), class, words));
+    }
+    let mut tree = Lab::tree(A1, B);
+    tree.remove("__init__.py");
+    let bad = lab.commit(&tree);
+    bugs.push((lab.bug(20, &bad, &good), "package", "__init__.py"));
+    tree.remove("Makefile");
+    let bad = lab.commit(&tree);
+    bugs.push((lab.bug(21, &bad, &good), "configure", "No rule to make target"));
+    let gone = study::CommitId::new("1".repeat(40)).unwrap();
+    bugs.push((lab.bug(22, &gone, &good), "checkout", "fetch it first"));
+
+    let summary = lab.build(&lab.options()).await;
+    assert_eq!((summary.pairs, summary.failed, summary.built), (0, 6, 1), "{summary:#?}");
+    for (bug, class, words) in &bugs {
+        let (found, line) = failure(&summary, bug, Evaluation::Buggy);
+        assert_eq!(found, *class, "{bug}: {line}");
+        assert!(line.contains(words), "{bug}: {line}");
+        let Outcome::Failed { log, line_number, .. } = outcome(&summary, bug, Evaluation::Buggy)
+        else {
+            unreachable!()
+        };
+        let text = builder::read_log(&lab.study.root().join(log)).unwrap();
+        if let Some(number) = line_number {
+            let at = text.lines().nth(usize::try_from(*number).unwrap() - 1).unwrap();
+            assert!(at.contains(words), "line {number} of the log is {at}");
+        }
+    }
+    // A failure stands until it is asked to be tried again.
+    let again = lab.build(&lab.options()).await;
+    assert_eq!((again.built, again.failed, again.reused), (0, 6, 1));
+    let id = again.bugs[0].sides[0].artifact.clone().unwrap();
+    let record = lab.study.build_dir(&id).join("record.json");
+    let before = fs::metadata(&record).unwrap().modified().unwrap();
+    let class = builder::FailureClass::Compile;
+    lab.build(&builder::BuildOptions { retry: Some(class), ..lab.options() }).await;
+    assert!(fs::metadata(&record).unwrap().modified().unwrap() > before);
+}
+
+#[tokio::test]
+async fn a_fault_is_planted_on_what_was_compiled() {
+    let Some(_) = support::docker("a_fault_is_planted_on_what_was_compiled").await else { return };
+    let study = "[[fault]]\nid = \"broken\"\nfile = \"broken.py\"\ntitle = \"a is 5\"\n\
+                 [[fault]]\nid = \"useless\"\nfile = \"useless.py\"\ntitle = \"cannot be used\"\n";
+    let mut lab = Lab::with("", study);
+    lab.commit(&Lab::tree(A1, B));
+    let faults = lab.study.root().join("faults");
+    fs::create_dir(&faults).unwrap();
+    fs::write(faults.join("broken.py"), "def apply(toy):\n    toy.a = lambda: 5\n").unwrap();
+    fs::write(faults.join("useless.py"), "def apply(toy):\n    toy.nothing.x = 1\n").unwrap();
+    let broken = lab.fault("broken");
+    let useless = lab.fault("useless");
+    let summary = lab.build(&lab.options()).await;
+    assert_eq!((summary.built, summary.pairs, summary.failed), (2, 1, 1), "{summary:#?}");
+    let (class, line) = failure(&summary, &useless, Evaluation::Artificial);
+    assert_eq!(class, "fault", "{line}");
+    let sides = &summary.bugs.iter().find(|b| b.bug == broken).unwrap().sides;
+    let artificial = sides.iter().find(|s| s.evaluation == Evaluation::Artificial).unwrap();
+    let files = lab.study.artifact_dir(artificial.artifact.as_ref().unwrap()).join("files");
+    assert!(files.join("fault.py").is_file() && files.join("site/toy/libtoy.so").is_file());
+    let store = lab.study.store().unwrap();
+    let record = store.artifact(artificial.artifact.as_ref().unwrap()).unwrap().unwrap();
+    assert_eq!(record.fault.as_deref(), Some("broken.py"));
+    assert!(matches!(record.status, ArtifactStatus::Built { .. }));
+}

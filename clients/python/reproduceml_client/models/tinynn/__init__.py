@@ -1,0 +1,3 @@
+"""Models of tinynn: name, then module and class."""
+
+MODELS = {"mlp": ("mlp", "Mlp")}

@@ -1,0 +1,103 @@
+//! `build`: an artifact of the commit before and after each fix.
+
+use anyhow::anyhow;
+use builder::{BuildError, BuildOptions, BuildSummary, Event, Outcome};
+
+use crate::cli::{BuildArgs, Cli};
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::output::{self, Rows};
+use crate::progress::Progress;
+use crate::studies;
+
+/// Builds what is missing.
+pub async fn build(cli: &Cli, args: &BuildArgs) -> Result<(), Failure> {
+    let study = studies::open(cli)?;
+    let home = Home::find()?;
+    let mut options = BuildOptions::new(home.toolchains());
+    options.bugs.clone_from(&args.bugs);
+    options.jobs = args.jobs as usize;
+    options.dry_run = args.dry_run;
+    options.repo.clone_from(&args.repo);
+    options.faults_dir = Some(home.faults());
+    options.retry = match args.retry.as_deref() {
+        None => None,
+        Some(class) => Some(class.parse().map_err(|error| Failure::input(anyhow!("{error}")))?),
+    };
+    let progress = Progress::new();
+    let summary = builder::build(&study, &options, &|event| show(&progress, event))
+        .await
+        .map_err(explain)?;
+    drop(progress);
+    print(cli, &summary)?;
+    if summary.failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::stage(anyhow!(
+            "{} builds failed; the table says why, and `--retry` tries them again",
+            summary.failed
+        )))
+    }
+}
+
+fn show(progress: &Progress, event: Event) {
+    match event {
+        Event::Planned { artifacts, known } => {
+            if artifacts > known {
+                progress.line(&format!("{} artifacts to make, {known} known", artifacts - known));
+            }
+        }
+        Event::Image { tag, line } => {
+            tracing::info!("{tag}: {}", line.trim_end());
+            if line.starts_with("Step ") {
+                progress.line(&format!("{tag}: {}", line.trim_end()));
+            }
+        }
+        Event::Cleaned { what } => progress.line(&format!("removed {what}")),
+        Event::Started { id, what } => progress.line(&format!("{} {what}", id.short())),
+        Event::Step { id, step } => tracing::info!("{} {step}", id.short()),
+        Event::Output { id, text } => tracing::debug!("{} {}", id.short(), text.trim_end()),
+        Event::Built { id, seconds, bytes } => {
+            progress.line(&format!("{} built in {seconds:.1} s, {bytes} bytes", id.short()));
+        }
+        Event::Failed { id, class, line } => {
+            progress.line(&format!("{} failed: {class}: {line}", id.short()));
+        }
+        Event::Warning(text) => progress.line(&format!("warning: {text}")),
+    }
+}
+
+fn explain(error: BuildError) -> Failure {
+    if error.is_missing_provision() {
+        return Failure::missing(error);
+    }
+    match error {
+        BuildError::Interrupted => Failure::Interrupted,
+        BuildError::Container(_) => Failure::missing(error),
+        BuildError::Study(error) => error.into(),
+        BuildError::Store(error) => error.into(),
+        error => Failure::input(error),
+    }
+}
+
+fn print(cli: &Cli, summary: &BuildSummary) -> Result<(), Failure> {
+    let mut rows = Rows::new(&["bug", "evaluation", "artifact", "strategy", "outcome"]);
+    for bug in &summary.bugs {
+        for side in &bug.sides {
+            let outcome = match &side.outcome {
+                Outcome::Built { .. } => "built".to_owned(),
+                Outcome::Reused { .. } => "there already".to_owned(),
+                Outcome::Failed { class, line, .. } => format!("{class}: {line}"),
+                Outcome::Pending => "pending".to_owned(),
+            };
+            rows.push([
+                bug.bug.to_string(),
+                side.evaluation.to_string(),
+                side.artifact.as_ref().map(|id| id.short().to_owned()).unwrap_or_default(),
+                side.strategy.to_string(),
+                outcome,
+            ]);
+        }
+    }
+    output::print(cli.format, summary, &rows)
+}

@@ -1,0 +1,225 @@
+//! The command line, as arguments only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use study::BugId;
+
+/// Find out whether a bug fix in a machine-learning framework changed what models learn.
+///
+/// A study goes through four stages: `mine` reads release notes and git history, `build` makes an
+/// artifact of the commit before and after each fix, `run` trains the same model many times on
+/// both, and `stats` compares the outcomes. Each stage can be stopped at any moment and called
+/// again. All commands work on one study: a folder with a study.toml.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The study's folder; else the one this folder lies in.
+    #[arg(long, global = true, value_name = "DIR", env = "REPRODUCEML_STUDY")]
+    pub study: Option<PathBuf>,
+
+    /// How the result is printed on standard output.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+
+    /// Say more on standard error; twice for debugging.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 a stage finished with failures it reports; \
+2 wrong usage or input; 3 something you must provide is missing (Docker, a GPU, network, disk); \
+130 interrupted, call again to go on.";
+
+/// The forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets.
+    Csv,
+    /// For pages.
+    Markdown,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new study.
+    Init(InitArgs),
+    /// Say what this machine has and lacks, and what to do about it.
+    Doctor,
+    /// Read release notes and git history into the study's corpus.
+    Mine(MineArgs),
+    /// Import, export and compare people's labels.
+    Label(LabelArgs),
+    /// Make an artifact of the commit before and after each fix.
+    Build(BuildArgs),
+    /// Train the study's model on both artifacts of each bug.
+    Run(RunArgs),
+    /// Compare the two sides of each bug.
+    Stats(StatsArgs),
+    /// Show how many bugs came through each step, and why the others did not.
+    Status,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The folder to make; it must be empty or not be there.
+    pub dir: PathBuf,
+    /// The framework under study: `pytorch`, `tinynn`, or another with --repository.
+    #[arg(long, required_unless_present = "from")]
+    pub framework: Option<String>,
+    /// The framework's repository on GitHub, as OWNER/NAME.
+    #[arg(long)]
+    pub repository: Option<String>,
+    /// Start from a study's definition: a folder with a study.toml.
+    #[arg(long, value_name = "DIR", conflicts_with = "framework")]
+    pub from: Option<PathBuf>,
+    /// The number that all seeds are derived from; else one is drawn.
+    #[arg(long)]
+    pub meta_seed: Option<u64>,
+}
+
+/// Arguments of `mine`.
+#[derive(Debug, Args)]
+pub struct MineArgs {
+    /// A folder of release notes, one Markdown file a tag (v2.7.0.md).
+    #[arg(long, value_name = "DIR")]
+    pub notes: Option<PathBuf>,
+    /// A clone of the framework's repository, bare or not; it is never written to.
+    #[arg(long, value_name = "CLONE")]
+    pub repo: Option<PathBuf>,
+    /// The repository's main line, where it is not called as study.toml says.
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+    /// Use no network.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `label`.
+#[derive(Debug, Args)]
+pub struct LabelArgs {
+    /// Merge the labels of a CSV file into the study's.
+    #[arg(long, value_name = "CSV")]
+    pub import: Option<PathBuf>,
+    /// Write the study's labels to a CSV file.
+    #[arg(long, value_name = "CSV", conflicts_with = "import")]
+    pub export: Option<PathBuf>,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Only these bugs; else all that are selected.
+    pub bugs: Vec<BugId>,
+    /// Builds at the same time.
+    #[arg(long, default_value_t = 1)]
+    pub jobs: u32,
+    /// A clone of the framework's repository; else the one of study.toml.
+    #[arg(long, value_name = "CLONE")]
+    pub repo: Option<PathBuf>,
+    /// Try builds again that failed in this class (`all` for every class).
+    #[arg(long, value_name = "CLASS")]
+    pub retry: Option<String>,
+    /// Print the plan and build nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Only these bugs; else all that are built.
+    pub bugs: Vec<BugId>,
+    /// Runs a side; raised later, the missing ones are added.
+    #[arg(long, value_name = "N")]
+    pub runs: Option<u32>,
+    /// Passes over the training data.
+    #[arg(long, value_name = "E")]
+    pub epochs: Option<u32>,
+    /// The model, instead of the study's.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The data, instead of the study's.
+    #[arg(long, value_name = "NAME")]
+    pub challenge: Option<String>,
+    /// Runs at the same time; 0 takes one a core.
+    #[arg(long, value_name = "J")]
+    pub jobs: Option<u32>,
+    /// Only this side.
+    #[arg(long, value_name = "EVALUATION")]
+    pub only: Option<study::Evaluation>,
+    /// Begin runs again that failed.
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Where runs are started: `docker` or `local`.
+    #[arg(long, default_value = "docker")]
+    pub executor: Executor,
+    /// The Python to start with `--executor local`.
+    #[arg(long, default_value = "python3")]
+    pub python: String,
+    /// Print the plan and run nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the server of seeds, data and metrics listens for `--executor local`.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: std::net::SocketAddr,
+}
+
+/// Where runs are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Executor {
+    /// In containers of the artifact's image.
+    Docker,
+    /// As processes of this machine.
+    Local,
+}
+
+/// Arguments of `stats`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct StatsArgs {
+    /// What to print instead of the study's analysis.
+    #[command(subcommand)]
+    pub what: Option<StatsCommand>,
+    /// Analyse a CSV or Parquet file of results instead of a study.
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+    /// The rules of analysis.
+    #[arg(long, default_value = "default")]
+    pub profile: Profile,
+    /// Print the tables as LaTeX, whatever --format says.
+    #[arg(long)]
+    pub latex: bool,
+    /// The equivalence margin of every metric, as a fraction (0.005 is half a percentage point).
+    #[arg(long, value_name = "FRACTION")]
+    pub margin: Option<f64>,
+    /// The family-wise error to accept.
+    #[arg(long, value_name = "P")]
+    pub alpha: Option<f64>,
+}
+
+/// What else `stats` prints.
+#[derive(Debug, Subcommand)]
+pub enum StatsCommand {
+    /// The paper's Table IV, re-analysed from its p-values.
+    Paper,
+}
+
+/// Rules of analysis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Exact tests where they can be had, corrected for multiplicity.
+    Default,
+    /// The paper's: asymptotic, both samples cut to the shorter, nothing corrected.
+    Paper,
+}

@@ -1,0 +1,63 @@
+//! `status`: the funnel.
+
+use std::collections::BTreeMap;
+
+use study::{BugId, Study, Verdict};
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+use crate::output::{self, Rows};
+use crate::studies;
+
+/// Prints how many bugs came through each step, and why the others did not.
+pub fn status(cli: &Cli) -> Result<(), Failure> {
+    let study = studies::open(cli)?;
+    let corpus = match study.corpus() {
+        Ok(corpus) => corpus,
+        Err(study::StudyError::Corpus(study::corpus::CorpusError::Missing { .. })) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let choices = if corpus.is_empty() {
+        Vec::new()
+    } else {
+        study::selection::read(&study.selection_file())?
+    };
+    let funnel = study::funnel::count(&corpus, &choices, &study.store()?, &verdicts(&study)?)?;
+    let mut rows = Rows::new(&["step", "bugs", "lost", "reason"]);
+    for (step, count, losses) in funnel.steps() {
+        rows.push([step, &count.to_string(), "", ""]);
+        for loss in losses {
+            rows.push(["", "", loss.bug.as_str(), &loss.reason]);
+        }
+    }
+    output::print(cli.format, &funnel, &rows)
+}
+
+/// What `stats` concluded last.
+fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Analysis {
+        verdicts: Vec<Entry>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        bug: BugId,
+        verdict: Verdict,
+        reason: String,
+    }
+    let path = study.analysis_file();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => {
+            return Err(Failure::input(anyhow::anyhow!("{}: {error}", path.display())));
+        }
+    };
+    let analysis: Analysis = serde_json::from_str(&text).map_err(|error| {
+        Failure::input(anyhow::anyhow!(
+            "{}: {error}; write it anew with `reproduceml stats`",
+            path.display()
+        ))
+    })?;
+    Ok(analysis.verdicts.into_iter().map(|e| (e.bug, (e.verdict, e.reason))).collect())
+}

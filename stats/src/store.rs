@@ -1,0 +1,87 @@
+//! Results from a study's store: the finished runs of its active experiments.
+
+use std::collections::BTreeMap;
+
+use study::{RunKey, RunStatus, Store, StoreError};
+
+use crate::input::{Evaluation, InputError, Results, RunRow};
+
+/// Why a study's results cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StudyResultsError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rows make no results.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Nothing has run.
+    #[error("no run of this study is finished yet; run `reproduceml run` first")]
+    NoRuns,
+}
+
+/// What a study holds.
+#[derive(Debug)]
+pub struct StudyResults {
+    /// The finished runs.
+    pub results: Results,
+    /// Bugs whose sides may not be compared, with the reason.
+    pub invalid: BTreeMap<String, String>,
+}
+
+/// Reads the finished runs of the active experiments: test metrics, seconds, and as fingerprints
+/// the digests of the parameters at initialisation and after each epoch, then those of the
+/// predictions.
+///
+/// # Errors
+/// If the store cannot be read or holds no finished run.
+pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
+    let mut rows = Vec::new();
+    let mut invalid = BTreeMap::new();
+    for (experiment, _) in store.active_experiments()? {
+        let id = experiment.id();
+        if let Some(reason) = store.invalid_reason(&id)? {
+            invalid.entry(experiment.bug.to_string()).or_insert(reason);
+        }
+        for run in store.runs(&id)? {
+            if run.status == RunStatus::Finished {
+                rows.push(row(store, &experiment, &run.key, run.seed)?);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return Err(StudyResultsError::NoRuns);
+    }
+    Ok(StudyResults { results: Results::from_rows(rows)?, invalid })
+}
+
+fn row(
+    store: &Store,
+    experiment: &study::Experiment,
+    key: &RunKey,
+    seed: Option<u32>,
+) -> Result<RunRow, StoreError> {
+    let epochs = store.epochs(key)?;
+    let mut metrics = store.metrics(key, "test")?;
+    metrics.insert("seconds".into(), epochs.iter().map(|epoch| epoch.seconds).sum());
+    if let Some(bits) = epochs.last().and_then(|epoch| epoch.loss_bits) {
+        metrics.insert("loss".into(), f64::from_bits(bits));
+    }
+    let predictions = store.prediction_digests(key)?;
+    Ok(RunRow {
+        bug: experiment.bug.to_string(),
+        evaluation: match experiment.evaluation {
+            study::Evaluation::Buggy => Evaluation::Buggy,
+            study::Evaluation::Corrected => Evaluation::Corrected,
+            study::Evaluation::Artificial => Evaluation::Artificial,
+        },
+        run: key.run,
+        seed: seed.map(u64::from),
+        metrics,
+        fingerprints: epochs
+            .into_iter()
+            .map(|epoch| epoch.digest)
+            .chain(predictions.into_values())
+            .collect(),
+    })
+}
