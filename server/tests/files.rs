@@ -1,4 +1,5 @@
 //! Challenges from files: small ones in the published formats.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use std::io::Write;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! A flipped bit anywhere on the way is noticed, and what arrives in the end is right.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod common;
 
