@@ -43,10 +43,8 @@ pub fn mirror(
     let repository = match Repository::open_bare(into) {
         Ok(repository) => repository,
         Err(_) => {
-            std::fs::create_dir_all(into).map_err(|source| HistoryError::Cache {
-                path: into.to_owned(),
-                source,
-            })?;
+            std::fs::create_dir_all(into)
+                .map_err(|source| HistoryError::Cache { path: into.to_owned(), source })?;
             Repository::init_bare(into).map_err(fail)?
         }
     };
@@ -59,9 +57,7 @@ pub fn mirror(
         });
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).download_tags(AutotagOption::All);
-        remote
-            .fetch(&["+refs/heads/*:refs/heads/*"], Some(&mut options), None)
-            .map_err(fail)?;
+        remote.fetch(&["+refs/heads/*:refs/heads/*"], Some(&mut options), None).map_err(fail)?;
     }
     Ok(repository)
 }
@@ -102,9 +98,9 @@ pub(super) fn release_refs(
     let mut found = Vec::new();
     for reference in repository.references()?.filter_map(Result::ok) {
         let Ok(name) = std::str::from_utf8(reference.name_bytes()) else { continue };
-        let branch = name
-            .strip_prefix("refs/heads/")
-            .or_else(|| name.strip_prefix("refs/remotes/").and_then(|n| Some(n.split_once('/')?.1)));
+        let branch = name.strip_prefix("refs/heads/").or_else(|| {
+            name.strip_prefix("refs/remotes/").and_then(|n| Some(n.split_once('/')?.1))
+        });
         let tag = name.strip_prefix("refs/tags/");
         let of_release = |short: &str| {
             short.strip_prefix(before).is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()))
@@ -151,7 +147,6 @@ pub fn wrong_remote(repository: &Repository, owner_name: &str) -> Option<String>
         place(repository).display()
     ))
 }
-
 
 fn bytes(oid: git2::Oid) -> Name {
     oid.as_bytes().try_into().unwrap_or_default()
