@@ -67,7 +67,9 @@ pub struct MineSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum MineError {
     /// The folder of notes is none.
-    #[error("{path}: {found}; --notes expects a folder with one Markdown file a tag, like v2.7.0.md")]
+    #[error(
+        "{path}: {found}; --notes expects a folder with one Markdown file a tag, like v2.7.0.md"
+    )]
     NotesFolder {
         /// What was given.
         path: PathBuf,
@@ -211,7 +213,8 @@ fn take_folder(
     kept: &mut Kept,
     summary: &mut MineSummary,
 ) -> Result<(), MineError> {
-    let wrong = |found: &str| MineError::NotesFolder { path: given.to_owned(), found: found.into() };
+    let wrong =
+        |found: &str| MineError::NotesFolder { path: given.to_owned(), found: found.into() };
     if !given.exists() {
         return Err(wrong("there is nothing here"));
     }
@@ -241,7 +244,10 @@ fn take_folder(
 
 /// The warning for a note that is not what it was.
 pub(crate) fn changed(tag: &str, old: &Path) -> String {
-    format!("{tag}: the notes changed since they were last read; the old ones are {}", old.display())
+    format!(
+        "{tag}: the notes changed since they were last read; the old ones are {}",
+        old.display()
+    )
 }
 
 /// Parses the notes in the study's range, in the order of their versions.
@@ -372,13 +378,22 @@ fn keep_others(bugs: &mut Vec<Bug>, before: Vec<Bug>, range: &Range, summary: &m
     let others: Vec<Bug> = before.into_iter().filter(|bug| !ids.contains(&bug.id)).collect();
     let mined = others.iter().filter(|bug| bug.resolution != Resolution::Planted).count();
     if mined > 0 {
-        summary.warnings.push(format!("{mined} bugs of the corpus are in no note read now; they stay"));
+        summary
+            .warnings
+            .push(format!("{mined} bugs of the corpus are in no note read now; they stay"));
     }
     bugs.extend(others);
     let key = |bug: &Bug| {
         let planted = bug.resolution == Resolution::Planted;
         let place = bug.prs.iter().position(|pr| *pr == bug.pr).unwrap_or(0);
-        (planted, range.version(&bug.release), bug.release.clone(), bug.entry, place, bug.id.clone())
+        (
+            planted,
+            range.version(&bug.release),
+            bug.release.clone(),
+            bug.entry,
+            place,
+            bug.id.clone(),
+        )
     };
     bugs.sort_by_cached_key(key);
 }
