@@ -1,5 +1,7 @@
 //! Labels: the table, merging, agreement, consensus and the filter.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The whole stage without network, on notes and a repository made for it.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::path::Path;
