@@ -146,7 +146,9 @@ fn repository(
         return Ok(None);
     }
     let objects = |received, total| progress(Progress::Objects(received, total));
-    clone::mirror(&text, &ours, &objects).map(Some)
+    let framework = &study.config.framework;
+    let branch = options.branch.as_deref().unwrap_or(&framework.branch);
+    clone::mirror(&text, &ours, branch, &framework.tag_pattern, &objects).map(Some)
 }
 
 fn read_cache(file: &Path) -> Cache {

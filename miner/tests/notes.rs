@@ -1,6 +1,8 @@
 //! The parser of release notes: every form of the design, real notes if there are any, and
 //! generated ones of which it must miss and invent nothing.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,6 +1,8 @@
 //! Every rule that leads from a pull request to its fix, in a repository made for it; and the
 //! eighteen bugs of the paper where a real history is at hand.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::path::Path;

@@ -321,7 +321,7 @@ impl Known {
 
 fn begins_with(name: &Name, start: &Name, digits: u8) -> bool {
     let whole = usize::from(digits / 2);
-    let half = digits % 2 == 0
+    let half = digits.is_multiple_of(2)
         || matches!((name.get(whole), start.get(whole)), (Some(a), Some(b)) if a >> 4 == b >> 4);
     name.get(..whole) == start.get(..whole) && half
 }
