@@ -48,6 +48,8 @@ pub(crate) struct Comparison<'a> {
 /// assert_eq!(analysis.verdicts[0].verdict.name(), "different");
 /// ```
 pub fn analyse(results: &Results, options: &Options) -> Analysis {
+    // The output states what was done: the paper's profile leaves no choice of method.
+    let options = &Options { method: options.effective_method(), ..options.clone() };
     let empty = Group::default();
     let comparisons = comparisons(results, options, &empty);
     let outcomes = outcomes(results, options);
@@ -74,6 +76,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
             options.outcomes.join(", ")
         ));
     }
+    warnings.extend(percentages(results, options));
     if let Err(problem) = options.check() {
         warnings.push(problem);
     }
@@ -226,6 +229,30 @@ fn rate(different: usize, of: usize, alpha: f64) -> Rate {
     };
     let rate = (of > 0).then(|| different as f64 / of as f64);
     Rate { different, of, rate, low, high }
+}
+
+/// Outcomes that look like percentages, for which the default margin is too narrow by a hundred.
+fn percentages(results: &Results, options: &Options) -> Vec<String> {
+    let above_one = |place: usize| {
+        let mut groups = results.bugs.values().flat_map(BTreeMap::values);
+        groups.any(|group| group.values.get(place).is_some_and(|all| all.iter().any(|v| *v > 1.0)))
+    };
+    let named = results.metrics.iter().enumerate();
+    named
+        .filter(|(place, name)| {
+            OUTCOMES.contains(&name.as_str())
+                && options.outcomes.contains(name)
+                && !options.margins.contains_key(*name)
+                && above_one(*place)
+        })
+        .map(|(_, name)| {
+            format!(
+                "{name}: some values are above 1; the default margin of {} is meant for fractions, so \
+                 give a margin for percentages",
+                options.default_margin
+            )
+        })
+        .collect()
 }
 
 /// What the paper's profile left out.
