@@ -53,13 +53,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
     let empty = Group::default();
     let comparisons = comparisons(results, options, &empty);
     let outcomes = outcomes(results, options);
-    let mut tests = Vec::new();
-    for comparison in &comparisons {
-        for (place, metric) in results.metrics.iter().enumerate() {
-            let outcome = outcomes.contains(metric);
-            tests.push(measure::test(comparison, place, metric, outcome, options));
-        }
-    }
+    let mut tests = all_tests(results, &comparisons, &outcomes, options);
     let families = correct(&mut tests, &outcomes, options);
     // As many tests a comparison as there are metrics, in the order of the comparisons.
     let verdicts: Vec<BugVerdict> = comparisons
@@ -91,6 +85,39 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
         notes: notes(options, &outcomes),
         warnings,
     }
+}
+
+/// All tests of all comparisons in their order, computed on as many threads as there are cores.
+fn all_tests(
+    results: &Results,
+    comparisons: &[Comparison<'_>],
+    outcomes: &[String],
+    options: &Options,
+) -> Vec<Test> {
+    let some = |part: &[Comparison<'_>]| -> Vec<Test> {
+        let mut tests = Vec::with_capacity(part.len() * results.metrics.len());
+        for comparison in part {
+            for (place, metric) in results.metrics.iter().enumerate() {
+                let outcome = outcomes.contains(metric);
+                tests.push(measure::test(comparison, place, metric, outcome, options));
+            }
+        }
+        tests
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = comparisons.len().div_ceil(threads).max(1);
+    if threads == 1 || comparisons.len() < 2 {
+        return some(comparisons);
+    }
+    std::thread::scope(|scope| {
+        let some = &some;
+        let workers: Vec<_> =
+            comparisons.chunks(share).map(|part| scope.spawn(move || some(part))).collect();
+        let finished = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        finished.flatten().collect()
+    })
 }
 
 fn comparisons<'a>(
