@@ -1,6 +1,7 @@
 //! A server that is killed again and again under load loses nothing that it acknowledged.
 //!
 //! `REPRODUCEML_KILLS` sets how often it is killed (20 unless set).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod common;
 
@@ -151,11 +152,11 @@ async fn what_was_acknowledged_survives_kills() {
     let mut server = finished;
     server.kill().unwrap();
     server.wait().unwrap();
-    let log = log.lock().unwrap();
+    let log = std::mem::take(&mut *log.lock().unwrap());
     for entry in log.iter() {
         check(&place, &experiment, entry);
     }
-    let pythons = pythons.lock().unwrap();
+    let pythons = pythons.into_inner().unwrap();
     for (run, text) in pythons.iter() {
         let result: serde_json::Value = serde_json::from_str(text).unwrap();
         let key = key(&experiment, *run);

@@ -1,4 +1,5 @@
 //! Who holds a run, what it may say, and what a wrong seed leads to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod common;
 

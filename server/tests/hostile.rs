@@ -1,4 +1,5 @@
 //! Bad bytes, wrong versions, tokens and tickets: a typed error, and the server is well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod common;
 
