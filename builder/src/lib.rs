@@ -12,6 +12,7 @@ mod event;
 pub mod gc;
 mod identity;
 mod image;
+mod inspect;
 mod layout;
 mod log;
 mod make;
@@ -29,6 +30,10 @@ pub use error::BuildError;
 pub use event::Event;
 pub use identity::Identity;
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, prepare};
+pub use inspect::{
+    Difference, FailureCount, PairComparison, Verification, collect_garbage, compare, difference,
+    report, verify,
+};
 pub use layout::study_mark;
 pub use log::read_log;
 pub use options::{

@@ -141,6 +141,15 @@ impl Lab {
         Self { folder, study, toolchains, repository, parent: None, commits: 0, bugs: Vec::new() }
     }
 
+    /// Over a framework of the program's own toolchains, with a `study.toml` of the test.
+    pub fn over(study: &str) -> Self {
+        let mut lab = Self::new();
+        std::fs::write(lab.study.root().join("study.toml"), study).unwrap();
+        lab.study = Study::open(lab.study.root()).unwrap();
+        lab.toolchains = program_toolchains();
+        lab
+    }
+
     /// The toy library with the given contents of `a.c` and `b.c`.
     pub fn tree(a: &str, b: &str) -> BTreeMap<String, String> {
         [("Makefile", MAKEFILE), ("__init__.py", PYTHON), ("a.c", a), ("b.c", b)]
