@@ -18,6 +18,7 @@ mod log;
 mod make;
 mod options;
 mod plan;
+mod probe;
 mod provenance;
 mod queue;
 mod record;
@@ -39,6 +40,7 @@ pub use log::read_log;
 pub use options::{
     BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, SideBuild,
 };
+pub use probe::{Probe, probe};
 pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
-pub use toolchain::{Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};
+pub use toolchain::{ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};

@@ -181,10 +181,22 @@ impl Lab {
 
     /// Adds a mined bug.
     pub fn bug(&mut self, pr: u64, buggy: &CommitId, fix: &CommitId) -> BugId {
+        self.tested_bug(pr, buggy, fix, &[])
+    }
+
+    /// Adds a mined bug whose fix brought tests.
+    pub fn tested_bug(
+        &mut self,
+        pr: u64,
+        buggy: &CommitId,
+        fix: &CommitId,
+        tests: &[&str],
+    ) -> BugId {
         let id = BugId::of_pull_request(pr);
         let bug = Bug {
             buggy: Some(buggy.clone()),
             fix: Some(fix.clone()),
+            tests: tests.iter().map(|test| (*test).to_owned()).collect(),
             fixed_at: Some(format!("2020-01-01T00:00:{pr:02}Z")),
             ..blank(id.clone(), Resolution::Unique)
         };
