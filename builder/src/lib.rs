@@ -12,11 +12,13 @@ mod event;
 pub mod gc;
 mod identity;
 mod image;
+mod inspect;
 mod layout;
 mod log;
 mod make;
 mod options;
 mod plan;
+mod probe;
 mod provenance;
 mod queue;
 mod record;
@@ -29,11 +31,16 @@ pub use error::BuildError;
 pub use event::Event;
 pub use identity::Identity;
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, prepare};
+pub use inspect::{
+    Difference, FailureCount, PairComparison, Verification, collect_garbage, compare, difference,
+    report, verify,
+};
 pub use layout::study_mark;
 pub use log::read_log;
 pub use options::{
     BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, SideBuild,
 };
+pub use probe::{Probe, probe};
 pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
-pub use toolchain::{Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};
+pub use toolchain::{ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};

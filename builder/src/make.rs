@@ -297,6 +297,7 @@ impl Bench<'_> {
             give_to(folder, user)?;
         }
         layout::own_folder(&cache, user)?;
+        let mut outcome = Ok(None);
         for step in recipe.steps.clone() {
             let spec = self.spec(&step.run, user);
             let spec = spec
@@ -304,11 +305,14 @@ impl Bench<'_> {
                 .read_write(&self.path("out"), "/out")
                 .read_write(&self.path("record"), "/record")
                 .read_write(&cache, "/cache");
-            self.step(&step, &spec).await?;
+            outcome = self.step(&step, &spec).await;
+            if outcome.is_err() {
+                break;
+            }
         }
         let stats = fs::read_to_string(self.path("record").join("ccache.log")).unwrap_or_default();
         self.record.cache = CacheUse::from_stats_log(&stats);
-        Ok(())
+        outcome.map(|_| ())
     }
 
     fn checkout_failed(&self, line: String) -> Stop {

@@ -257,7 +257,7 @@ fn check_suits(toolchain: &Toolchain, study: &Study) -> Result<(), BuildError> {
 }
 
 /// The local clone: the option, or what study.toml names if that is a folder.
-fn find_clone(study: &Study, options: &BuildOptions) -> Option<PathBuf> {
+pub(crate) fn find_clone(study: &Study, options: &BuildOptions) -> Option<PathBuf> {
     let named = study.config.framework.clone.as_deref().map(|path| study.resolve(path));
     options.repo.clone().or(named).filter(|path| path.is_dir())
 }

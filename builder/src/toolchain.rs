@@ -50,6 +50,17 @@ pub struct Recipe {
     pub release: Option<ReleasedPackage>,
     /// The test that an artifact must pass to be accepted.
     pub smoke: Smoke,
+    /// How the fix's own tests are run, if they can be.
+    #[serde(default)]
+    pub probe: Option<ProbeRecipe>,
+}
+
+/// How a fix's own tests are run on an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRecipe {
+    /// A line for `sh -eu -c`; the test files' paths below `/src` are in `$TESTS`.
+    pub run: String,
 }
 
 /// Which studies a toolchain is for.

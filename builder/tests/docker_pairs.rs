@@ -56,6 +56,12 @@ async fn a_pair_is_built_once_and_the_second_side_costs_what_its_change_touches(
     assert_eq!(builds.len(), 2);
     assert!(builds.iter().all(|(b, _, record)| *b == bug && record.is_built()));
 
+    // The two differ in one library and nothing else, and are what was built.
+    let pairs = builder::compare(&lab.study).unwrap();
+    assert_eq!(pairs[0].difference.changed, ["site/toy/libtoy.so"]);
+    assert_eq!((pairs[0].difference.same, pairs[0].mismatches.len()), (1, 0));
+    assert!(builder::verify(&lab.study).unwrap().iter().all(|v| v.problems.is_empty()));
+
     // Nothing is done twice, and quickly.
     let again = lab.build(&lab.options()).await;
     assert_eq!((again.built, again.reused, again.pairs), (0, 2, 1));
@@ -64,6 +70,13 @@ async fn a_pair_is_built_once_and_the_second_side_costs_what_its_change_touches(
     fs::remove_file(lab.study.root().join("study.db")).unwrap();
     let adopted = lab.build(&lab.options()).await;
     assert_eq!((adopted.built, adopted.reused, adopted.pairs), (0, 2, 1));
+    // A changed file is found and named.
+    let id = sides[0].artifact.clone().unwrap();
+    fs::write(lab.study.artifact_dir(&id).join("files/site/toy/__init__.py"), "").unwrap();
+    let found = builder::verify(&lab.study).unwrap();
+    let bad: Vec<_> = found.iter().filter(|v| !v.problems.is_empty()).collect();
+    assert_eq!((bad.len(), &bad[0].id), (1, &id));
+    assert!(bad[0].problems[0].contains("__init__.py"), "{:?}", bad[0].problems);
     // The scratch folder is empty again.
     let scratch = lab.study.cache_dir().join("scratch");
     assert_eq!(fs::read_dir(scratch).unwrap().count(), 0);

@@ -9,9 +9,29 @@ use study::files::write_whole;
 
 /// The columns, in order.
 pub const COLUMNS: [&str; 23] = [
-    "id", "framework", "release", "section", "text", "url", "pr", "prs", "entry", "resolution",
-    "fix", "buggy", "fixed_at", "authored_at", "files", "lines_added", "lines_removed", "scope",
-    "python_only", "needs_compile", "needs_cuda", "not_in_artifact", "tests",
+    "id",
+    "framework",
+    "release",
+    "section",
+    "text",
+    "url",
+    "pr",
+    "prs",
+    "entry",
+    "resolution",
+    "fix",
+    "buggy",
+    "fixed_at",
+    "authored_at",
+    "files",
+    "lines_added",
+    "lines_removed",
+    "scope",
+    "python_only",
+    "needs_compile",
+    "needs_cuda",
+    "not_in_artifact",
+    "tests",
 ];
 
 /// Why a corpus could not be written.
@@ -62,13 +82,7 @@ fn texts(bug: &Bug) -> [String; 5] {
     let numbers: Vec<String> = bug.prs.iter().map(u64::to_string).collect();
     // Serialising strings and numbers cannot fail.
     let files = serde_json::to_string(&bug.files).unwrap_or_default();
-    [
-        bug.section.join(" > "),
-        numbers.join("; "),
-        files,
-        bug.scope.join("; "),
-        bug.tests.join("; "),
-    ]
+    [bug.section.join(" > "), numbers.join("; "), files, bug.scope.join("; "), bug.tests.join("; ")]
 }
 
 fn csv(folder: &Path, bugs: &[Bug]) -> Result<Vec<u8>, WriteError> {
@@ -78,7 +92,8 @@ fn csv(folder: &Path, bugs: &[Bug]) -> Result<Vec<u8>, WriteError> {
     for bug in bugs {
         let [section, prs, files, scope, tests] = texts(bug);
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let commit = |id: &Option<study::CommitId>| id.as_ref().map_or("", |c| c.as_str()).to_owned();
+        let commit =
+            |id: &Option<study::CommitId>| id.as_ref().map_or("", |c| c.as_str()).to_owned();
         let row = [
             bug.id.to_string(),
             bug.framework.clone(),

@@ -9,6 +9,7 @@ pub mod history;
 pub mod labels;
 mod mine;
 pub mod notes;
+mod planted;
 pub mod resolve;
 pub mod scope;
 mod trace;

@@ -11,6 +11,7 @@ use crate::history::HistoryError;
 use crate::notes::github::{self, GithubError};
 use crate::notes::kept::{Change as NoteChange, Kept};
 use crate::notes::parse::{Origin, Rules, parse};
+use crate::planted;
 use crate::trace::{self, Traced};
 use crate::version::Version;
 
@@ -67,7 +68,9 @@ pub struct MineSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum MineError {
     /// The folder of notes is none.
-    #[error("{path}: {found}; --notes expects a folder with one Markdown file a tag, like v2.7.0.md")]
+    #[error(
+        "{path}: {found}; --notes expects a folder with one Markdown file a tag, like v2.7.0.md"
+    )]
     NotesFolder {
         /// What was given.
         path: PathBuf,
@@ -150,7 +153,8 @@ pub async fn mine(
     }
     kept.save().map_err(io(&folder.join("index.json")))?;
     let notes = kept.all().map_err(io(&folder))?;
-    if notes.is_empty() && options.offline && options.notes.is_none() {
+    let only_planted = !study.config.faults.is_empty();
+    if notes.is_empty() && options.offline && options.notes.is_none() && !only_planted {
         return Err(MineError::NoNotes { path: folder });
     }
     let mut bugs = bugs_of(study, &range, notes, &mut summary);
@@ -163,6 +167,7 @@ pub async fn mine(
         Some(traced) => apply(&mut bugs, &traced),
         None => keep_resolutions(&mut bugs, &before),
     }
+    bugs.extend(planted::bugs(study));
     keep_others(&mut bugs, before, &range, &mut summary);
     corpus::write(&study.corpus_dir(), &bugs)?;
     count(&bugs, &mut summary);
@@ -211,7 +216,8 @@ fn take_folder(
     kept: &mut Kept,
     summary: &mut MineSummary,
 ) -> Result<(), MineError> {
-    let wrong = |found: &str| MineError::NotesFolder { path: given.to_owned(), found: found.into() };
+    let wrong =
+        |found: &str| MineError::NotesFolder { path: given.to_owned(), found: found.into() };
     if !given.exists() {
         return Err(wrong("there is nothing here"));
     }
@@ -241,7 +247,10 @@ fn take_folder(
 
 /// The warning for a note that is not what it was.
 pub(crate) fn changed(tag: &str, old: &Path) -> String {
-    format!("{tag}: the notes changed since they were last read; the old ones are {}", old.display())
+    format!(
+        "{tag}: the notes changed since they were last read; the old ones are {}",
+        old.display()
+    )
 }
 
 /// Parses the notes in the study's range, in the order of their versions.
@@ -366,19 +375,32 @@ fn keep_resolutions(bugs: &mut [Bug], before: &[Bug]) {
     }
 }
 
-/// Keeps bugs that no note names: planted faults, and what people or older notes brought.
+/// Keeps bugs that no note names: what people or older notes brought.
 fn keep_others(bugs: &mut Vec<Bug>, before: Vec<Bug>, range: &Range, summary: &mut MineSummary) {
     let ids: HashSet<BugId> = bugs.iter().map(|bug| bug.id.clone()).collect();
-    let others: Vec<Bug> = before.into_iter().filter(|bug| !ids.contains(&bug.id)).collect();
-    let mined = others.iter().filter(|bug| bug.resolution != Resolution::Planted).count();
+    let others: Vec<Bug> = before
+        .into_iter()
+        // A fault that study.toml plants no more is gone.
+        .filter(|bug| !ids.contains(&bug.id) && bug.resolution != Resolution::Planted)
+        .collect();
+    let mined = others.len();
     if mined > 0 {
-        summary.warnings.push(format!("{mined} bugs of the corpus are in no note read now; they stay"));
+        summary
+            .warnings
+            .push(format!("{mined} bugs of the corpus are in no note read now; they stay"));
     }
     bugs.extend(others);
     let key = |bug: &Bug| {
         let planted = bug.resolution == Resolution::Planted;
         let place = bug.prs.iter().position(|pr| *pr == bug.pr).unwrap_or(0);
-        (planted, range.version(&bug.release), bug.release.clone(), bug.entry, place, bug.id.clone())
+        (
+            planted,
+            range.version(&bug.release),
+            bug.release.clone(),
+            bug.entry,
+            place,
+            bug.id.clone(),
+        )
     };
     bugs.sort_by_cached_key(key);
 }

@@ -99,7 +99,11 @@ pub fn trace(
     if fresh {
         write_cache(&cache_file, &cache)?;
     }
-    say(&came_back, "were taken back after their only landing, and no re-landing was found: the pair is sound, but the bug came back after it", warnings);
+    say(
+        &came_back,
+        "were taken back after their only landing, and no re-landing was found: the pair is sound, but the bug came back after it",
+        warnings,
+    );
     say(&first, "were found, but the clone lacks the commit before the fix", warnings);
     Ok(Some(traced))
 }
@@ -118,7 +122,9 @@ fn repository(
     progress: &dyn Fn(Progress),
 ) -> Result<Option<git2::Repository>, HistoryError> {
     let none = |what: &str| {
-        format!("{what}, so no bug was traced to its fix; name a clone with --repo or as framework.clone in study.toml")
+        format!(
+            "{what}, so no bug was traced to its fix; name a clone with --repo or as framework.clone in study.toml"
+        )
     };
     let (path, text): (PathBuf, String) = match (&options.repo, &study.config.framework.clone) {
         (Some(repo), _) => (repo.clone(), repo.to_string_lossy().into_owned()),
@@ -140,7 +146,9 @@ fn repository(
         return Ok(None);
     }
     let objects = |received, total| progress(Progress::Objects(received, total));
-    clone::mirror(&text, &ours, &objects).map(Some)
+    let framework = &study.config.framework;
+    let branch = options.branch.as_deref().unwrap_or(&framework.branch);
+    clone::mirror(&text, &ours, branch, &framework.tag_pattern, &objects).map(Some)
 }
 
 fn read_cache(file: &Path) -> Cache {

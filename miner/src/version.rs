@@ -42,7 +42,8 @@ mod tests {
         assert!(of("v1.10.0") > of("v1.9.1") && of("v1.9.1") > of("v1.9"));
         assert_eq!(of("v1.2"), of("v1.2.0"));
         assert!(of("v1.13.1").unwrap().is_patch() && !of("v1.13.0").unwrap().is_patch());
-        for tag in ["v1.0rc1", "1.0", "v", "v1..2", "nightly", "v../x", "v99999999999999999999999"] {
+        for tag in ["v1.0rc1", "1.0", "v", "v1..2", "nightly", "v../x", "v99999999999999999999999"]
+        {
             assert_eq!(of(tag), None, "{tag}");
         }
         assert!(Version::of_tag("release-2.0-final", "release-{version}-final").is_some());

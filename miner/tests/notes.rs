@@ -1,6 +1,8 @@
 //! The parser of release notes: every form of the design, real notes if there are any, and
 //! generated ones of which it must miss and invent nothing.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -150,7 +152,10 @@ fn every_spelling_and_level_of_the_heading_counts() {
     for title in ["Bug fixes in docs", "No bug fixes", "Fixes", "", "7"] {
         assert!(read(&format!("# {title}\n- x #7\n")).entries.is_empty(), "{title}");
     }
-    assert_eq!(distinct(&read("<h2>Bug Fixes</h2>\n\n- x #7\n\n<h2>Other</h2>\n\n- y #8")).len(), 1);
+    assert_eq!(
+        distinct(&read("<h2>Bug Fixes</h2>\n\n- x #7\n\n<h2>Other</h2>\n\n- y #8")).len(),
+        1
+    );
 }
 
 #[test]

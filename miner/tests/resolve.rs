@@ -1,6 +1,8 @@
 //! Every rule that leads from a pull request to its fix, in a repository made for it; and the
 //! eighteen bugs of the paper where a real history is at hand.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::path::Path;
@@ -75,7 +77,8 @@ fn squash_and_trailer_are_unique() {
 fn what_is_mentioned_or_another_repositorys_is_not_found() {
     let mut world = World::new();
     world.land("Fix it, see #104 and https://github.com/tinynn/tinynn/pull/104\n\nfixes #104");
-    world.land("Update x (#105)\n\nPull Request resolved: https://github.com/tinynn/other/pull/105");
+    world
+        .land("Update x (#105)\n\nPull Request resolved: https://github.com/tinynn/other/pull/105");
     world.expect(104, Resolution::NotFound, None);
     world.expect(105, Resolution::NotFound, None);
     world.expect(999, Resolution::NotFound, None);
@@ -117,8 +120,11 @@ fn a_relanding_under_another_number_is_noticed() {
 fn a_revert_of_the_revert_lets_the_fix_stand() {
     let mut world = World::new();
     let fix = world.land("Fix the sum of nothing (#113)");
-    let revert = world.land(&format!("Revert \"Fix the sum of nothing\"\n\nThis reverts commit {fix}."));
-    world.land(&format!("Revert \"Revert \"Fix the sum of nothing\"\"\n\nThis reverts commit {revert}."));
+    let revert =
+        world.land(&format!("Revert \"Fix the sum of nothing\"\n\nThis reverts commit {fix}."));
+    world.land(&format!(
+        "Revert \"Revert \"Fix the sum of nothing\"\"\n\nThis reverts commit {revert}."
+    ));
     assert!(!world.ask(113).taken_back);
     world.expect(113, Resolution::Unique, Some(fix));
 }

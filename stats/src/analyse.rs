@@ -48,16 +48,12 @@ pub(crate) struct Comparison<'a> {
 /// assert_eq!(analysis.verdicts[0].verdict.name(), "different");
 /// ```
 pub fn analyse(results: &Results, options: &Options) -> Analysis {
+    // The output states what was done: the paper's profile leaves no choice of method.
+    let options = &Options { method: options.effective_method(), ..options.clone() };
     let empty = Group::default();
     let comparisons = comparisons(results, options, &empty);
     let outcomes = outcomes(results, options);
-    let mut tests = Vec::new();
-    for comparison in &comparisons {
-        for (place, metric) in results.metrics.iter().enumerate() {
-            let outcome = outcomes.contains(metric);
-            tests.push(measure::test(comparison, place, metric, outcome, options));
-        }
-    }
+    let mut tests = all_tests(results, &comparisons, &outcomes, options);
     let families = correct(&mut tests, &outcomes, options);
     // As many tests a comparison as there are metrics, in the order of the comparisons.
     let verdicts: Vec<BugVerdict> = comparisons
@@ -74,6 +70,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
             options.outcomes.join(", ")
         ));
     }
+    warnings.extend(percentages(results, options));
     if let Err(problem) = options.check() {
         warnings.push(problem);
     }
@@ -88,6 +85,39 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
         notes: notes(options, &outcomes),
         warnings,
     }
+}
+
+/// All tests of all comparisons in their order, computed on as many threads as there are cores.
+fn all_tests(
+    results: &Results,
+    comparisons: &[Comparison<'_>],
+    outcomes: &[String],
+    options: &Options,
+) -> Vec<Test> {
+    let some = |part: &[Comparison<'_>]| -> Vec<Test> {
+        let mut tests = Vec::with_capacity(part.len() * results.metrics.len());
+        for comparison in part {
+            for (place, metric) in results.metrics.iter().enumerate() {
+                let outcome = outcomes.contains(metric);
+                tests.push(measure::test(comparison, place, metric, outcome, options));
+            }
+        }
+        tests
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = comparisons.len().div_ceil(threads).max(1);
+    if threads == 1 || comparisons.len() < 2 {
+        return some(comparisons);
+    }
+    std::thread::scope(|scope| {
+        let some = &some;
+        let workers: Vec<_> =
+            comparisons.chunks(share).map(|part| scope.spawn(move || some(part))).collect();
+        let finished = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        finished.flatten().collect()
+    })
 }
 
 fn comparisons<'a>(
@@ -226,6 +256,30 @@ fn rate(different: usize, of: usize, alpha: f64) -> Rate {
     };
     let rate = (of > 0).then(|| different as f64 / of as f64);
     Rate { different, of, rate, low, high }
+}
+
+/// Outcomes that look like percentages, for which the default margin is too narrow by a hundred.
+fn percentages(results: &Results, options: &Options) -> Vec<String> {
+    let above_one = |place: usize| {
+        let mut groups = results.bugs.values().flat_map(BTreeMap::values);
+        groups.any(|group| group.values.get(place).is_some_and(|all| all.iter().any(|v| *v > 1.0)))
+    };
+    let named = results.metrics.iter().enumerate();
+    named
+        .filter(|(place, name)| {
+            OUTCOMES.contains(&name.as_str())
+                && options.outcomes.contains(name)
+                && !options.margins.contains_key(*name)
+                && above_one(*place)
+        })
+        .map(|(_, name)| {
+            format!(
+                "{name}: some values are above 1; the default margin of {} is meant for fractions, so \
+                 give a margin for percentages",
+                options.default_margin
+            )
+        })
+        .collect()
 }
 
 /// What the paper's profile left out.

@@ -33,7 +33,7 @@ pub struct Context {
 }
 
 const STYLE: &str = "
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem } h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0; font-size: 0.87rem }
 caption { text-align: left; font-weight: 600; padding-bottom: 0.3rem }

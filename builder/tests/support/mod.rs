@@ -141,6 +141,15 @@ impl Lab {
         Self { folder, study, toolchains, repository, parent: None, commits: 0, bugs: Vec::new() }
     }
 
+    /// Over a framework of the program's own toolchains, with a `study.toml` of the test.
+    pub fn over(study: &str) -> Self {
+        let mut lab = Self::new();
+        std::fs::write(lab.study.root().join("study.toml"), study).unwrap();
+        lab.study = Study::open(lab.study.root()).unwrap();
+        lab.toolchains = program_toolchains();
+        lab
+    }
+
     /// The toy library with the given contents of `a.c` and `b.c`.
     pub fn tree(a: &str, b: &str) -> BTreeMap<String, String> {
         [("Makefile", MAKEFILE), ("__init__.py", PYTHON), ("a.c", a), ("b.c", b)]
@@ -172,10 +181,22 @@ impl Lab {
 
     /// Adds a mined bug.
     pub fn bug(&mut self, pr: u64, buggy: &CommitId, fix: &CommitId) -> BugId {
+        self.tested_bug(pr, buggy, fix, &[])
+    }
+
+    /// Adds a mined bug whose fix brought tests.
+    pub fn tested_bug(
+        &mut self,
+        pr: u64,
+        buggy: &CommitId,
+        fix: &CommitId,
+        tests: &[&str],
+    ) -> BugId {
         let id = BugId::of_pull_request(pr);
         let bug = Bug {
             buggy: Some(buggy.clone()),
             fix: Some(fix.clone()),
+            tests: tests.iter().map(|test| (*test).to_owned()).collect(),
             fixed_at: Some(format!("2020-01-01T00:00:{pr:02}Z")),
             ..blank(id.clone(), Resolution::Unique)
         };

@@ -7,6 +7,7 @@ use git2::{AutotagOption, FetchOptions, RemoteCallbacks, Repository};
 
 use super::HistoryError;
 use super::index::Name;
+use crate::version::Version;
 
 /// Opens the clone at `path` for reading, bare or not.
 ///
@@ -28,42 +29,75 @@ pub fn is_address(clone: &str) -> bool {
     clone.contains("://") || clone.starts_with("git@")
 }
 
-/// Makes the bare clone `into` from `address`, or brings it up to date. Called again after an
-/// interruption it goes on: what was received is kept. `progress` is told objects received and
-/// in total.
+/// Makes the bare clone `into` from `address`, or brings it up to date: the main line, release
+/// branches and release tags, oldest release first. Each release is a step that is kept, so that
+/// a call after an interruption goes on from the last one. `progress` is told objects received
+/// and in total, a step at a time.
 ///
 /// # Errors
-/// If the remote cannot be reached or has no such repository; the clone stays as it was.
+/// If the remote cannot be reached, has no such repository or no such branch; what was received
+/// stays.
 pub fn mirror(
     address: &str,
     into: &Path,
+    branch: &str,
+    tag_pattern: &str,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Repository, HistoryError> {
     let fail = |source| HistoryError::Remote { address: address.to_owned(), source };
     let repository = match Repository::open_bare(into) {
         Ok(repository) => repository,
         Err(_) => {
-            std::fs::create_dir_all(into).map_err(|source| HistoryError::Cache {
-                path: into.to_owned(),
-                source,
-            })?;
+            std::fs::create_dir_all(into)
+                .map_err(|source| HistoryError::Cache { path: into.to_owned(), source })?;
             Repository::init_bare(into).map_err(fail)?
         }
     };
-    {
-        let mut remote = repository.remote_anonymous(address).map_err(fail)?;
+    for step in steps(&repository, address, branch, tag_pattern).map_err(fail)? {
         let mut callbacks = RemoteCallbacks::new();
         callbacks.transfer_progress(|state| {
             progress(state.received_objects(), state.total_objects());
             true
         });
         let mut options = FetchOptions::new();
-        options.remote_callbacks(callbacks).download_tags(AutotagOption::All);
-        remote
-            .fetch(&["+refs/heads/*:refs/heads/*"], Some(&mut options), None)
-            .map_err(fail)?;
+        options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
+        let mut remote = repository.remote_anonymous(address).map_err(fail)?;
+        remote.fetch(&step, Some(&mut options), None).map_err(fail)?;
     }
     Ok(repository)
+}
+
+/// What to fetch, in order: each release tag we lack, then the branches.
+fn steps(
+    repository: &Repository,
+    address: &str,
+    branch: &str,
+    tag_pattern: &str,
+) -> Result<Vec<Vec<String>>, git2::Error> {
+    let mut remote = repository.remote_anonymous(address)?;
+    remote.connect(git2::Direction::Fetch)?;
+    let (mut tags, mut heads) = (Vec::new(), Vec::new());
+    for head in remote.list()? {
+        let name = head.name();
+        if let Some(tag) = name.strip_prefix("refs/tags/") {
+            let version = Version::of_tag(tag, tag_pattern);
+            let known = repository.refname_to_id(name).is_ok_and(|id| id == head.oid());
+            tags.extend(
+                version.filter(|_| !known).map(|version| (version, format!("+{name}:{name}"))),
+            );
+        } else if let Some(short) = name.strip_prefix("refs/heads/")
+            && (short == branch || short.starts_with("release"))
+        {
+            heads.push(format!("+{name}:{name}"));
+        }
+    }
+    remote.disconnect()?;
+    tags.sort();
+    let mut steps: Vec<Vec<String>> = tags.into_iter().map(|(_, tag)| vec![tag]).collect();
+    if !heads.is_empty() {
+        steps.push(heads);
+    }
+    Ok(steps)
 }
 
 /// The tip of `branch`: a local branch, one of a remote, or a full reference.
@@ -102,9 +136,9 @@ pub(super) fn release_refs(
     let mut found = Vec::new();
     for reference in repository.references()?.filter_map(Result::ok) {
         let Ok(name) = std::str::from_utf8(reference.name_bytes()) else { continue };
-        let branch = name
-            .strip_prefix("refs/heads/")
-            .or_else(|| name.strip_prefix("refs/remotes/").and_then(|n| Some(n.split_once('/')?.1)));
+        let branch = name.strip_prefix("refs/heads/").or_else(|| {
+            name.strip_prefix("refs/remotes/").and_then(|n| Some(n.split_once('/')?.1))
+        });
         let tag = name.strip_prefix("refs/tags/");
         let of_release = |short: &str| {
             short.strip_prefix(before).is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()))
@@ -151,7 +185,6 @@ pub fn wrong_remote(repository: &Repository, owner_name: &str) -> Option<String>
         place(repository).display()
     ))
 }
-
 
 fn bytes(oid: git2::Oid) -> Name {
     oid.as_bytes().try_into().unwrap_or_default()

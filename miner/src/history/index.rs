@@ -96,8 +96,10 @@ impl Index {
         let tip = super::clone::tip(repository, branch)?;
         let tips = super::clone::release_refs(repository, tag_pattern)?;
         let identity = marks.identity();
-        let mut kept = store::read(file).filter(|kept| kept.identity == identity && !kept.truncated);
-        let mut walked = Walked { known: kept.as_ref().map_or(0, |k| k.main.len()), ..<_>::default() };
+        let mut kept =
+            store::read(file).filter(|kept| kept.identity == identity && !kept.truncated);
+        let mut walked =
+            Walked { known: kept.as_ref().map_or(0, |k| k.main.len()), ..<_>::default() };
         let mut kept = kept.take().unwrap_or(Kept { identity, ..Kept::default() });
         let odb = repository.odb()?;
         let mut changed = false;
@@ -132,10 +134,8 @@ impl Index {
         }
         walked.truncated = kept.truncated;
         if changed {
-            store::write(file, &kept).map_err(|source| HistoryError::Cache {
-                path: file.to_owned(),
-                source,
-            })?;
+            store::write(file, &kept)
+                .map_err(|source| HistoryError::Cache { path: file.to_owned(), source })?;
         }
         Ok((Self::new(kept), walked))
     }
@@ -168,9 +168,7 @@ impl Index {
     pub fn landings(&self, pr: u64) -> Vec<(&Record, bool)> {
         let places = u32::try_from(pr).ok().and_then(|pr| self.by_pr.get(&pr));
         let places = places.into_iter().flatten().map(|place| *place as usize);
-        places
-            .filter_map(|p| Some((self.kept.main.get(p)?, *self.standing.get(p)?)))
-            .collect()
+        places.filter_map(|p| Some((self.kept.main.get(p)?, *self.standing.get(p)?))).collect()
     }
 
     /// Commits of release branches alone whose own pull request is `pr`, newest first.
@@ -184,9 +182,9 @@ impl Index {
     /// title, or words of re-landing and the number.
     pub fn landed_again(&self, landing: &Record) -> Option<&Record> {
         let places = self.by_pr.get(&landing.pr)?;
-        let after = places.iter().find(|p| {
-            self.kept.main.get(**p as usize).is_some_and(|r| r.name == landing.name)
-        })?;
+        let after = places
+            .iter()
+            .find(|p| self.kept.main.get(**p as usize).is_some_and(|r| r.name == landing.name))?;
         let later = self.kept.main.iter().zip(&self.standing).skip(*after as usize + 1);
         later.filter(|(record, stands)| **stands && !record.is_revert).map(|(r, _)| r).find(|r| {
             (landing.title != 0 && r.title == landing.title) || r.mentions.contains(&landing.pr)
@@ -323,7 +321,7 @@ impl Known {
 
 fn begins_with(name: &Name, start: &Name, digits: u8) -> bool {
     let whole = usize::from(digits / 2);
-    let half = digits % 2 == 0
+    let half = digits.is_multiple_of(2)
         || matches!((name.get(whole), start.get(whole)), (Some(a), Some(b)) if a >> 4 == b >> 4);
     name.get(..whole) == start.get(..whole) && half
 }

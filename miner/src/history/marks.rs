@@ -78,9 +78,9 @@ impl Marks {
             let mut ours = true;
             if let Some(middle) = middle {
                 let Some(end) = repository_end(rest, middle) else { continue };
-                ours = rest.get(..end).is_some_and(|name| {
-                    name.eq_ignore_ascii_case(self.repository.as_bytes())
-                });
+                ours = rest
+                    .get(..end)
+                    .is_some_and(|name| name.eq_ignore_ascii_case(self.repository.as_bytes()));
                 rest = rest.get(end + middle.len()..).unwrap_or_default();
             }
             let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -116,9 +116,9 @@ impl Seen {
 fn repository_end(rest: &[u8], middle: &[u8]) -> Option<usize> {
     let slash = rest.iter().position(|b| *b == b'/')?;
     let name = rest.get(slash + 1..)?;
-    let end = name.iter().position(|b| {
-        !(b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    })?;
+    let end = name
+        .iter()
+        .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')))?;
     let end = slash + 1 + end;
     rest.get(end..)?.starts_with(middle).then_some(end)
 }

@@ -221,10 +221,8 @@ mod tests {
     use super::*;
 
     fn facts(message: &str) -> Facts {
-        let marks = [
-            "Pull Request resolved: https://github.com/{repository}/pull/{number}",
-            "(#{number})",
-        ];
+        let marks =
+            ["Pull Request resolved: https://github.com/{repository}/pull/{number}", "(#{number})"];
         read(message.as_bytes(), &Marks::new("o/r", &marks.map(String::from)))
     }
 

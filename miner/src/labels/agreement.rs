@@ -99,7 +99,8 @@ pub fn fleiss(subjects: &[Vec<Answer>]) -> Option<Kappa> {
     let expected: f64 = shares.iter().map(|p| p * p).sum();
     let spread: f64 = shares.iter().map(|p| p * (1.0 - p)).sum();
     let skew: f64 = shares.iter().map(|p| p * (1.0 - p) * (1.0 - 2.0 * p)).sum();
-    let error = (2.0 * (spread * spread - skew)).max(0.0).sqrt() / (spread * (n * m * (m - 1.0)).sqrt());
+    let error =
+        (2.0 * (spread * spread - skew)).max(0.0).sqrt() / (spread * (n * m * (m - 1.0)).sqrt());
     Some(Kappa::new(subjects.len(), observed, expected, error))
 }
 

@@ -47,10 +47,7 @@ pub struct Disagreement {
 
 /// What the raters decide on `criterion` for a bug: what was settled, else what a majority of
 /// yes and no says. `None` when nobody answered; `Unsure` when it is open.
-pub fn decide<'a>(
-    labels: impl Iterator<Item = &'a Label>,
-    criterion: Criterion,
-) -> Option<Answer> {
+pub fn decide<'a>(labels: impl Iterator<Item = &'a Label>, criterion: Criterion) -> Option<Answer> {
     let (mut yes, mut no, mut answered) = (0, 0, false);
     for label in labels {
         let Some(answer) = label.answer(criterion) else { continue };

@@ -20,9 +20,36 @@ pub fn hints(bug: &Bug) -> Vec<Hint> {
     let text = bug.text.to_lowercase();
     let mut found = Vec::new();
     let words: [(Criterion, &[&str]); 3] = [
-        (Criterion::CompilationError, &["compile error", "compilation", "build fail", "linker", "warning"]),
-        (Criterion::Crash, &["crash", "segfault", "segmentation fault", "core dump", "abort", "deadlock", "assertion"]),
-        (Criterion::Favourable, &["gradient", "backward", "grad ", "derivative", "precision", "accuracy", "nan", "incorrect result", "wrong result"]),
+        (
+            Criterion::CompilationError,
+            &["compile error", "compilation", "build fail", "linker", "warning"],
+        ),
+        (
+            Criterion::Crash,
+            &[
+                "crash",
+                "segfault",
+                "segmentation fault",
+                "core dump",
+                "abort",
+                "deadlock",
+                "assertion",
+            ],
+        ),
+        (
+            Criterion::Favourable,
+            &[
+                "gradient",
+                "backward",
+                "grad ",
+                "derivative",
+                "precision",
+                "accuracy",
+                "nan",
+                "incorrect result",
+                "wrong result",
+            ],
+        ),
     ];
     for (criterion, words) in words {
         if let Some(word) = words.iter().find(|word| text.contains(**word)) {

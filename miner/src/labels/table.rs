@@ -83,9 +83,8 @@ impl Labels {
         }
         let mut labels = Self::default();
         for record in reader.records() {
-            let record = record.map_err(|e| {
-                odd(e.position().map_or(0, csv::Position::line), e.to_string())
-            })?;
+            let record = record
+                .map_err(|e| odd(e.position().map_or(0, csv::Position::line), e.to_string()))?;
             let line = record.position().map_or(0, csv::Position::line);
             let field = |column: usize| {
                 places.get(column).and_then(|place| record.get(*place)).unwrap_or("").trim()
@@ -101,7 +100,10 @@ impl Labels {
                     "" => None,
                     text => Some(parse_answer(text).ok_or_else(|| {
                         let column = criterion.as_str();
-                        odd(line, format!("`{column}` is `{text}`; expected yes, no, unsure or nothing"))
+                        odd(
+                            line,
+                            format!("`{column}` is `{text}`; expected yes, no, unsure or nothing"),
+                        )
                     })?),
                 };
                 label.set(*criterion, answer);
@@ -146,7 +148,8 @@ impl Labels {
     pub fn merge(&mut self, other: Self) -> usize {
         let mut changed = 0;
         for (key, label) in other.rows {
-            let newer = self.rows.get(&key).is_none_or(|mine| *mine != label && mine.at <= label.at);
+            let newer =
+                self.rows.get(&key).is_none_or(|mine| *mine != label && mine.at <= label.at);
             if newer {
                 changed += 1;
                 self.rows.insert(key, label);

@@ -39,7 +39,10 @@ seed_policy = "per-run"
 /// A study in a folder of its own.
 pub fn study(extra: &str) -> (tempfile::TempDir, Study) {
     let folder = tempfile::tempdir().unwrap();
-    let text = STUDY.replace("repository = \"tinynn/tinynn\"\n", &format!("repository = \"tinynn/tinynn\"\n{extra}\n"));
+    let text = STUDY.replace(
+        "repository = \"tinynn/tinynn\"\n",
+        &format!("repository = \"tinynn/tinynn\"\n{extra}\n"),
+    );
     std::fs::write(folder.path().join("study.toml"), text).unwrap();
     let study = Study::open(folder.path()).unwrap();
     (folder, study)
@@ -66,7 +69,8 @@ impl Made {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = git2::RepositoryInitOptions::new();
-        let repository = Repository::init_opts(folder.path(), options.initial_head("main")).unwrap();
+        let repository =
+            Repository::init_opts(folder.path(), options.initial_head("main")).unwrap();
         let mut made = Self { folder, repository, clock: 1_577_836_800, trees: BTreeMap::new() };
         made.commit("main", "Begin", &[("README.md", "tinynn")]);
         made

@@ -1,0 +1,181 @@
+//! The fix's own tests on both artifacts of a pair: the first evidence that the bug is in the one
+//! and not in the other.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use containers::{Cancel, ContainerSpec, Docker};
+use serde::{Deserialize, Serialize};
+use study::{ArtifactId, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Study};
+
+use crate::checkout;
+use crate::content::give_to;
+use crate::error::BuildError;
+use crate::gc;
+use crate::image::{self, ReadyToolchain};
+use crate::layout;
+use crate::log::LogFile;
+use crate::options::BuildOptions;
+use crate::plan;
+use crate::queue::find_clone;
+use crate::toolchain::Toolchain;
+
+/// What a fix's tests did on the two artifacts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The bug.
+    pub bug: BugId,
+    /// The test files.
+    pub tests: Vec<String>,
+    /// The artifact that has the bug.
+    pub buggy: ArtifactId,
+    /// Whether all tests passed on it.
+    pub buggy_passes: bool,
+    /// The artifact that has the fix.
+    pub corrected: ArtifactId,
+    /// Whether all tests passed on it.
+    pub corrected_passes: bool,
+}
+
+impl Probe {
+    /// Whether the tests fail before the fix and pass after it.
+    #[must_use]
+    pub fn is_evidence(&self) -> bool {
+        !self.buggy_passes && self.corrected_passes
+    }
+}
+
+/// Runs the tests that each fix brought or changed on both artifacts of its pair, in the sandbox of
+/// a build. Bugs without tests, or without a pair, are left out. What was probed before is read
+/// from `builds/probes/<bug>.json` unless an artifact has changed.
+///
+/// # Errors
+/// As [`build`](crate::build), and if the toolchain has no `[probe]`.
+pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, BuildError> {
+    let _lock = study.lock()?;
+    let toolchain = Toolchain::read(&options.toolchains_dir, &study.config.build.toolchain)?;
+    let Some(recipe) = toolchain.recipe.probe.clone() else {
+        let text = format!(
+            "the toolchain {} does not say how to run tests (its toolchain.toml has no [probe])",
+            toolchain.recipe.name
+        );
+        return Err(BuildError::Request(text));
+    };
+    let bugs = plan::bugs(study, options)?;
+    let docker = Docker::connect().await?;
+    gc::clean(&docker, study, false).await?;
+    let ready = image::prepare(&docker, &toolchain, &|_| {}).await?;
+    let pairs = pairs(study)?;
+    let mut probes = Vec::new();
+    for bug in &bugs {
+        let (Some((buggy, corrected)), Some(fix)) = (pairs.get(&bug.id), &bug.fix) else {
+            continue;
+        };
+        if bug.tests.is_empty() {
+            continue;
+        }
+        let place = study.root().join("builds/probes").join(format!("{}.json", bug.id));
+        let before: Option<Probe> =
+            fs::read(&place).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let Some(probe) = before
+            && (&probe.buggy, &probe.corrected, &probe.tests) == (buggy, corrected, &bug.tests)
+        {
+            probes.push(probe);
+            continue;
+        }
+        let work = Work { study, options, docker: &docker, ready: &ready, run: &recipe.run };
+        let probe = Probe {
+            bug: bug.id.clone(),
+            tests: bug.tests.clone(),
+            buggy: buggy.clone(),
+            buggy_passes: work.passes(bug, fix, buggy, Evaluation::Buggy).await?,
+            corrected: corrected.clone(),
+            corrected_passes: work.passes(bug, fix, corrected, Evaluation::Corrected).await?,
+        };
+        let json =
+            serde_json::to_vec_pretty(&probe).map_err(|e| BuildError::io(&place)(e.into()))?;
+        study::files::write_whole(&place, &json).map_err(BuildError::io(&place))?;
+        probes.push(probe);
+    }
+    Ok(probes)
+}
+
+/// The two artifacts of each bug that has both.
+fn pairs(study: &Study) -> Result<BTreeMap<BugId, (ArtifactId, ArtifactId)>, BuildError> {
+    let mut sides: BTreeMap<(BugId, Evaluation), ArtifactId> = BTreeMap::new();
+    for (bug, evaluation, record) in study.store()?.builds()? {
+        if matches!(record.status, ArtifactStatus::Built { .. }) {
+            sides.insert((bug, evaluation), record.id);
+        }
+    }
+    Ok(sides
+        .iter()
+        .filter(|((_, evaluation), _)| *evaluation == Evaluation::Buggy)
+        .filter_map(|((bug, _), buggy)| {
+            let corrected = sides.get(&(bug.clone(), Evaluation::Corrected))?;
+            Some((bug.clone(), (buggy.clone(), corrected.clone())))
+        })
+        .collect())
+}
+
+struct Work<'a> {
+    study: &'a Study,
+    options: &'a BuildOptions,
+    docker: &'a Docker,
+    ready: &'a ReadyToolchain,
+    run: &'a str,
+}
+
+impl Work<'_> {
+    /// Whether the fix's tests pass on an artifact. The log is kept.
+    async fn passes(
+        &self,
+        bug: &Bug,
+        fix: &CommitId,
+        artifact: &ArtifactId,
+        side: Evaluation,
+    ) -> Result<bool, BuildError> {
+        let study = self.study;
+        let clone = find_clone(study, self.options)
+            .ok_or_else(|| plan::no_clone(study, "the fix's tests are in it"))?;
+        let scratch = layout::scratch_dir(study).join(format!("probe-{}-{side}", bug.id));
+        layout::remove_folder(&scratch)?;
+        fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
+        checkout::export(&clone, fix, &scratch)
+            .map_err(|error| BuildError::Request(error.to_string()))?;
+        let user = self.docker.sandbox_user();
+        give_to(&scratch, user)?;
+        let folder = study.root().join("builds/probes").join(format!("{}-{side}", bug.id));
+        let io = BuildError::io(&folder);
+        let mut log = LogFile::create(&folder).map_err(io)?;
+        // Paths from the repository go through the environment, never into the shell's words.
+        let safe = bug.tests.iter().filter(|test| {
+            !test.starts_with('-')
+                && test.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
+        });
+        let tests: Vec<&str> = safe.map(String::as_str).collect();
+        let mut spec =
+            ContainerSpec::new(&self.ready.image_id, &["sh", "-eu", "-c", self.run], user)
+                .read_only(&scratch, "/src")
+                .read_only(&study.artifact_dir(artifact).join("files"), "/artifact")
+                .env("TESTS", &tests.join(" "))
+                .env("PYTHONPATH", "/artifact/site")
+                .env("HOME", "/tmp")
+                .label(containers::STUDY_LABEL, &layout::study_mark(study));
+        for (name, value) in &self.ready.toolchain.recipe.environment {
+            spec = spec.env(name, value);
+        }
+        let limits = self.options.limits.decide(&study.config);
+        spec.limits.memory = Some(limits.memory);
+        spec.limits.time = Some(limits.seconds);
+        spec.limits.processes = Some(limits.processes);
+        let cancel: &Cancel = &self.options.cancel;
+        let exit = self.docker.run(&spec, &mut |_, bytes| log.write(bytes), cancel).await?;
+        log.finish().map_err(BuildError::io(&folder))?;
+        layout::remove_folder(&scratch)?;
+        if exit.ended == containers::Ended::Cancelled {
+            return Err(BuildError::Interrupted);
+        }
+        Ok(exit.success())
+    }
+}
