@@ -16,6 +16,7 @@ mod job;
 mod ledger;
 pub mod metrics;
 mod predictions;
+mod refusal;
 mod server;
 mod session;
 mod ticket;

@@ -17,7 +17,8 @@ use crate::error::ServerError;
 use crate::event::Event;
 use crate::hold::Holds;
 use crate::ledger::Ledger;
-use crate::session::{self, Refusal, Shared};
+use crate::refusal::Refusal;
+use crate::session::{self, Shared};
 use crate::ticket::{Ticket, Tickets};
 
 /// Longest path of a Unix socket in bytes, its closing zero not counted.

@@ -6,22 +6,20 @@ use std::time::Duration;
 
 use protocol::{ErrorCode, Hello, Job, Reply, Request, VERSIONS};
 use serde_json::{Map, Value};
-use study::store::{EpochRecord, Holder, SessionOutcome, SessionRefusal, SessionWrite};
+use study::store::{EpochRecord, Holder, SessionOutcome, SessionWrite};
 use study::{Experiment, ExperimentId, RunKey, RunStatus, Store, StoreError, Study};
 use tokio::sync::{broadcast, watch};
 
 use crate::challenge::{Dataset, Datasets};
 use crate::config::ServerConfig;
-use crate::connection::{Connection, ConnectionError, Stream};
+use crate::connection::{Connection, Stream};
 use crate::event::Event;
 use crate::hold::Holds;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
 use crate::predictions;
+use crate::refusal::{End, Refusal, STORAGE_PAUSE, ledger_refusal, shutting_down};
 use crate::ticket::Tickets;
 use crate::{bytes, job};
-
-/// Seconds after which a client tries again what failed for want of room.
-const STORAGE_PAUSE: f64 = 2.0;
 
 /// What all sessions of a server share.
 pub(crate) struct Shared {
@@ -38,91 +36,6 @@ impl Shared {
     pub(crate) fn tell(&self, event: Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
-    }
-}
-
-/// A refusal on its way to the client.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    code: ErrorCode,
-    message: String,
-    retry_after: Option<f64>,
-}
-
-impl Refusal {
-    pub(crate) fn never(code: ErrorCode, message: impl ToString) -> Self {
-        Self { code, message: message.to_string(), retry_after: None }
-    }
-
-    pub(crate) fn later(code: ErrorCode, message: impl ToString, seconds: f64) -> Self {
-        Self { code, message: message.to_string(), retry_after: Some(seconds) }
-    }
-
-    pub(crate) fn reply(&self) -> Reply {
-        // A message may quote what a client sent; cut, it always fits a frame.
-        Reply::Error {
-            code: self.code,
-            message: self.message.chars().take(2000).collect(),
-            retry_after: self.retry_after,
-        }
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        store_refusal(&error)
-    }
-}
-
-fn store_refusal(error: &StoreError) -> Refusal {
-    match error {
-        StoreError::Full { .. } | StoreError::Sqlite { .. } => {
-            Refusal::later(ErrorCode::Storage, error, STORAGE_PAUSE)
-        }
-        StoreError::RunOver { .. } => Refusal::never(ErrorCode::OutOfTurn, error),
-        StoreError::TooNew { .. }
-        | StoreError::Damaged { .. }
-        | StoreError::SeedConflict { .. } => Refusal::never(ErrorCode::Internal, error),
-    }
-}
-
-/// How a connection ends.
-enum End {
-    Refused(Refusal),
-    Gone(ConnectionError),
-    Bye,
-}
-
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<StoreError> for End {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
-impl From<ConnectionError> for End {
-    fn from(error: ConnectionError) -> Self {
-        match &error {
-            ConnectionError::Closed | ConnectionError::Io(_) => Self::Gone(error),
-            ConnectionError::Slow { .. } => {
-                Self::Refused(Refusal::later(ErrorCode::Timeout, error, 0.0))
-            }
-            // Most often damage on the way, which a new connection mends.
-            ConnectionError::Frame(_) => {
-                Self::Refused(Refusal::later(ErrorCode::BadFrame, error, 0.0))
-            }
-            ConnectionError::Unexpected(_) => {
-                Self::Refused(Refusal::never(ErrorCode::OutOfTurn, error))
-            }
-            ConnectionError::Message(_) => {
-                Self::Refused(Refusal::never(ErrorCode::BadMessage, error))
-            }
-        }
     }
 }
 
@@ -191,10 +104,6 @@ async fn run(
             return end;
         }
     }
-}
-
-pub(crate) fn shutting_down() -> Refusal {
-    Refusal::later(ErrorCode::ShuttingDown, "the server is ending; it may be back soon", 1.0)
 }
 
 /// Runs blocking work on its own thread.
@@ -275,25 +184,6 @@ fn prepare(shared: &Shared, key: &RunKey) -> Result<(Experiment, Arc<Dataset>, B
     let job = job::build(&shared.study, &experiment, key.run, seed, &dataset, trace)
         .map_err(|error| Refusal::never(ErrorCode::Challenge, error))?;
     Ok((experiment, dataset, Box::new(job)))
-}
-
-fn ledger_refusal(error: LedgerError, left: Duration) -> Refusal {
-    match error {
-        LedgerError::Closed => shutting_down(),
-        LedgerError::Store(error) => store_refusal(&error),
-        LedgerError::Refused(refusal) => match refusal {
-            SessionRefusal::Held(_) => {
-                Refusal::later(ErrorCode::RunHeld, refusal, left.as_secs_f64() + 0.1)
-            }
-            SessionRefusal::Superseded(_) | SessionRefusal::Lost(_) => {
-                Refusal::never(ErrorCode::HoldLost, refusal)
-            }
-            SessionRefusal::Finished(_) => Refusal::never(ErrorCode::RunFinished, refusal),
-            SessionRefusal::Conflict(..) => Refusal::never(ErrorCode::Conflict, refusal),
-            SessionRefusal::OutOfTurn(..) => Refusal::never(ErrorCode::OutOfTurn, refusal),
-            SessionRefusal::Store(error) => store_refusal(&error),
-        },
-    }
 }
 
 impl Session {
