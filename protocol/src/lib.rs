@@ -3,7 +3,7 @@
 //! This crate knows the bytes, and nothing about sockets' policies, stores or challenges:
 //! * [`frame`]: the 24-byte header, its checksum and sequence number, and an incremental decoder;
 //! * [`message`]: what a client asks and what the server answers, as JSON;
-//! * [`array`]: dtype, shape and digest of raw little-endian arrays;
+//! * [`mod@array`]: dtype, shape and digest of raw little-endian arrays;
 //! * [`wire`]: blocking frames over any `Read + Write`, for clients written in Rust.
 //!
 //! `docs/protocol.md` describes the same byte by byte, and `vectors/` holds frames that both the
