@@ -100,7 +100,7 @@ fn a_small_network_learns_what_a_linear_model_cannot() {
     let filter = |_| std::array::from_fn(|_| small(&mut chance, 0.35));
     let mut filters = Convolution((0..FILTERS).map(filter).collect());
     let (mut linear_best, mut network_best) = (0.0_f32, 0.0_f32);
-    for epoch in 0..12 {
+    for epoch in 0..8 {
         for at in permutation("learn", &[epoch], 600) {
             let (x, label) = (&xs[at as usize], train.labels[at as usize]);
             linear.step(x, label, 0.0005);

@@ -52,3 +52,25 @@ async fn a_python_client_runs_from_hello_to_metrics() {
     let report = handle.shutdown().await;
     assert!(report.drained && report.unfinished.is_empty(), "{report:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_trains_for_long_keeps_its_run() {
+    let side = experiment(Evaluation::Buggy);
+    let place = Place::new(std::slice::from_ref(&side));
+    let mut config = place.config();
+    config.limits.lease = std::time::Duration::from_millis(800);
+    config.limits.heartbeat = std::time::Duration::from_millis(100);
+    let handle = place.serve(config).await;
+    let mut events = handle.events();
+    let ticket = handle.ticket(&side.id(), 0);
+    // Three epochs, each longer than the lease.
+    output(python("train.py", &[&handle.addresses()[1], ticket.as_str(), "1.2"])).await;
+    let run = place.store.run(&key(&side, 0)).unwrap().unwrap();
+    assert_eq!((run.status, run.attempt), (RunStatus::Finished, 1));
+    let mut claims = 0;
+    while let Ok(event) = events.try_recv() {
+        claims += usize::from(matches!(event, Event::RunClaimed { .. }));
+    }
+    assert_eq!(claims, 1, "the connection was never given up");
+    handle.shutdown().await;
+}

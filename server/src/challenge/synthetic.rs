@@ -32,11 +32,11 @@ const STRIPES: [(i32, i32); 10] = [
 ];
 
 /// Height of the stripes' wave in grey levels: each sample has its own, from the faintest on.
-const FAINTEST: i32 = 24;
+const FAINTEST: i32 = 10;
 /// How many heights there are.
-const RANGE: u64 = 80;
+const RANGE: u64 = 100;
 /// The patch's brightness in grey levels.
-const PATCH: i32 = 14;
+const PATCH: i32 = 12;
 /// Noise: the sum of four bytes less its mean, times this over 256 (a standard deviation of about
 /// 23 grey levels).
 const NOISE: i32 = 40;

@@ -57,7 +57,7 @@ def synthetic(seed, part, count, channels, side):
     for index in range(count):
         generator = Generator("reproduceml/synthetic/v1", [seed, part, index, channels, side])
         kind, phase = generator.below(10), generator.below(256)
-        amplitude = 24 + generator.below(80)
+        amplitude = 10 + generator.below(100)
         column = side * (2 * (kind % 5) + 1) // 10 + generator.below(5) - 2
         row = side * (4 * (kind // 5) + 3) // 10 + generator.below(5) - 2
         along_x, along_y = STRIPES[kind]
@@ -68,7 +68,7 @@ def synthetic(seed, part, count, channels, side):
                     stripes = triangle(x * along_x + y * along_y + phase) * amplitude
                     near = max(abs(x - column), abs(y - row)) <= 2
                     noise = sum(struct.pack("<Q", generator.draw())[:4]) - 510
-                    grey = 128 + toward_zero(stripes, 64) + (14 if near else 0)
+                    grey = 128 + toward_zero(stripes, 64) + (12 if near else 0)
                     grey += toward_zero(noise * 40, 256)
                     pixels.append(max(0, min(255, grey)))
     return bytes(pixels), bytes(labels)

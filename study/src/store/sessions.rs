@@ -423,3 +423,47 @@ fn once<V: PartialEq>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::temporary;
+    use super::*;
+    use crate::Evaluation;
+    use crate::experiment::tests::example;
+
+    fn epoch(epoch: u32) -> SessionWrite {
+        let loss_bits = (epoch > 0).then_some(1);
+        let digest = format!("{epoch}");
+        SessionWrite::Epoch(EpochRecord { epoch, loss_bits, digest, seconds: 0.0, extra: None })
+    }
+
+    #[test]
+    fn a_refused_write_leaves_the_others_of_its_transaction_alone() {
+        let (_folder, store) = temporary();
+        let experiment = example(Evaluation::Buggy);
+        store.plan(&[(experiment.clone(), 1)]).unwrap();
+        let key = RunKey { experiment: experiment.id(), run: 0 };
+        let holder = |name: &str| Holder { key: key.clone(), name: name.into() };
+        let claim = SessionWrite::Claim { issued: 1, seed: 5, expired: false };
+        let outcomes = store
+            .apply_session_writes(&[
+                (holder("a"), claim.clone()),
+                (holder("a"), epoch(0)),
+                (holder("b"), claim),
+                (holder("b"), epoch(1)),
+                (holder("a"), epoch(2)),
+                (holder("a"), epoch(1)),
+                (holder("a"), epoch(1)),
+            ])
+            .unwrap();
+        assert!(matches!(outcomes[0], Ok(SessionOutcome::Claimed { attempt: 1, resumed: false })));
+        assert!(matches!(outcomes[1], Ok(SessionOutcome::Stored)));
+        assert!(matches!(outcomes[2], Err(SessionRefusal::Held(_))));
+        assert!(matches!(outcomes[3], Err(SessionRefusal::Lost(_))));
+        assert!(matches!(outcomes[4], Err(SessionRefusal::OutOfTurn(..))));
+        assert!(matches!(outcomes[5], Ok(SessionOutcome::Stored)));
+        assert!(matches!(outcomes[6], Ok(SessionOutcome::Known)));
+        let epochs = store.epochs(&key).unwrap();
+        assert_eq!(epochs.iter().map(|e| e.epoch).collect::<Vec<_>>(), [0, 1]);
+    }
+}
