@@ -25,9 +25,8 @@ pub async fn build(cli: &Cli, args: &BuildArgs) -> Result<(), Failure> {
         Some(class) => Some(class.parse().map_err(|error| Failure::input(anyhow!("{error}")))?),
     };
     let progress = Progress::new();
-    let summary = builder::build(&study, &options, &|event| show(&progress, event))
-        .await
-        .map_err(explain)?;
+    let summary =
+        builder::build(&study, &options, &|event| show(&progress, event)).await.map_err(explain)?;
     drop(progress);
     print(cli, &summary)?;
     if summary.failed == 0 {

@@ -34,8 +34,7 @@ struct Finding {
 /// Prints findings, each with what to do.
 pub async fn doctor(cli: &Cli) -> Result<(), Failure> {
     let mut findings = vec![docker().await, home(), python(), gpu(), disk(), network_token()];
-    if cli.study.is_some() || std::env::current_dir().is_ok_and(|d| d.join("study.toml").exists())
-    {
+    if cli.study.is_some() || std::env::current_dir().is_ok_and(|d| d.join("study.toml").exists()) {
         findings.push(study(cli));
     }
     let mut rows = Rows::new(&["what", "state", "found", "what to do"]);
@@ -100,9 +99,7 @@ fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
 
 fn python() -> Finding {
     match first_line("python3", &["--version"]) {
-        Some(found) => {
-            Finding { what: "Python", state: State::Ok, found, advice: String::new() }
-        }
+        Some(found) => Finding { what: "Python", state: State::Ok, found, advice: String::new() },
         None => Finding {
             what: "Python",
             state: State::Optional,

@@ -33,7 +33,11 @@ pub fn init(cli: &Cli, args: &InitArgs) -> Result<(), Failure> {
     study.store()?;
     let mut rows = Rows::new(&["study", "name", "meta seed"]);
     let about = &study.config.study;
-    rows.push([study.root().display().to_string(), about.name.clone(), about.meta_seed.to_string()]);
+    rows.push([
+        study.root().display().to_string(),
+        about.name.clone(),
+        about.meta_seed.to_string(),
+    ]);
     let value = serde_json::json!({
         "study": study.root(), "name": about.name, "meta_seed": about.meta_seed,
     });
@@ -84,8 +88,7 @@ fn fill_template(args: &InitArgs) -> Result<String, Failure> {
         }
     };
     let plain = |text: &str| {
-        !text.is_empty()
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
     };
     if !plain(framework) || !plain(repository) || repository.split('/').count() != 2 {
         return Err(Failure::input(anyhow!(

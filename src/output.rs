@@ -40,12 +40,12 @@ impl Rows {
             }
             Format::Markdown => {
                 let mut table = Table::new();
-                table.load_preset(presets::ASCII_MARKDOWN);
+                table.load_style(presets::ASCII_MARKDOWN);
                 self.fill(table, ContentArrangement::Disabled)
             }
             Format::Table | Format::Json => {
                 let mut table = Table::new();
-                table.load_preset(presets::NOTHING);
+                table.load_style(presets::NOTHING);
                 self.fill(table, ContentArrangement::Dynamic)
             }
         }

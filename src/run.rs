@@ -71,9 +71,17 @@ async fn start(
                 // Nothing to start: neither Docker nor a server is needed.
                 let launcher = LocalLauncher::new("");
                 let config = config(&study, Listen::Tcp(args.listen));
-                return runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
-                    .await
-                    .map_err(explain);
+                return runner::execute(
+                    study.clone(),
+                    store,
+                    plan,
+                    &launcher,
+                    config,
+                    options,
+                    &tell,
+                )
+                .await
+                .map_err(explain);
             }
             let docker = Docker::connect().await.map_err(missing_docker)?;
             let launcher = DockerLauncher::new(docker, study_label(&study));

@@ -1,4 +1,5 @@
 //! What holds for any bytes: nothing panics, nothing is invented, nothing grows beyond its limit.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use proptest::prelude::*;
 use reproduceml_protocol::frame::HEADER;

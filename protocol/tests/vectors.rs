@@ -1,4 +1,5 @@
 //! The vectors that every client's tests read too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use reproduceml_protocol::frame::HEADER;
 use reproduceml_protocol::{

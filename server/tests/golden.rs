@@ -1,4 +1,5 @@
 //! Data and metrics against second implementations: `golden/data.py` and scikit-learn.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use protocol::Digest;
 use reproduceml_server::challenge::permutation::permutation;

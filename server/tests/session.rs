@@ -1,4 +1,5 @@
 //! Whole sessions of the Python client against a server in this process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod common;
 

@@ -1,18 +1,16 @@
 //! From runs to an analysis: one test a comparison and metric, corrected over families.
 
-use crate::analysis::{Analysis, BugVerdict, Controls, Family, Kind, Rate, Summary, Test, Verdict};
+use crate::analysis::{Analysis, BugVerdict, Controls, Family, Kind, Rate, Test, Verdict};
 use crate::input::{Evaluation, Group, Results};
-use crate::mann_whitney::{self, Alternative, Choice, Method};
 use crate::options::{OUTCOMES, Options, Profile, SeedPolicy};
 use crate::special::clopper_pearson;
-use crate::{
-    adjust, brunner_munzel, effect, equivalence, power, sample, shift, signed_rank, spread, verdict,
-};
+use crate::{adjust, measure, verdict};
 use std::collections::BTreeMap;
 
-const BUG_OUTCOMES: &str = "bugs";
-const CONTROL_OUTCOMES: &str = "controls";
-const OTHERS: &str = "other metrics";
+/// The families of tests that are corrected together.
+pub(crate) const BUG_OUTCOMES: &str = "bugs";
+pub(crate) const CONTROL_OUTCOMES: &str = "controls";
+pub(crate) const OTHERS: &str = "other metrics";
 
 /// Two sides of one bug.
 pub(crate) struct Comparison<'a> {
@@ -50,25 +48,18 @@ pub(crate) struct Comparison<'a> {
 /// assert_eq!(analysis.verdicts[0].verdict.name(), "different");
 /// ```
 pub fn analyse(results: &Results, options: &Options) -> Analysis {
+    // The output states what was done: the paper's profile leaves no choice of method.
+    let options = &Options { method: options.effective_method(), ..options.clone() };
     let empty = Group::default();
     let comparisons = comparisons(results, options, &empty);
     let outcomes = outcomes(results, options);
-    let mut tests = Vec::new();
-    for comparison in &comparisons {
-        for (place, metric) in results.metrics.iter().enumerate() {
-            tests.push(test(comparison, place, metric, outcomes.contains(metric), options));
-        }
-    }
+    let mut tests = all_tests(results, &comparisons, &outcomes, options);
     let families = correct(&mut tests, &outcomes, options);
+    // As many tests a comparison as there are metrics, in the order of the comparisons.
     let verdicts: Vec<BugVerdict> = comparisons
         .iter()
-        .map(|comparison| {
-            let own: Vec<&Test> = tests
-                .iter()
-                .filter(|test| test.bug == comparison.bug && test.kind == comparison.kind)
-                .collect();
-            verdict::judge(comparison, &own, options)
-        })
+        .zip(tests.chunks(results.metrics.len().max(1)))
+        .map(|(comparison, own)| verdict::judge(comparison, own, options))
         .collect();
     let controls = controls(&verdicts, &tests, options);
     let mut warnings = results.warnings.clone();
@@ -79,6 +70,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
             options.outcomes.join(", ")
         ));
     }
+    warnings.extend(percentages(results, options));
     if let Err(problem) = options.check() {
         warnings.push(problem);
     }
@@ -93,6 +85,39 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
         notes: notes(options, &outcomes),
         warnings,
     }
+}
+
+/// All tests of all comparisons in their order, computed on as many threads as there are cores.
+fn all_tests(
+    results: &Results,
+    comparisons: &[Comparison<'_>],
+    outcomes: &[String],
+    options: &Options,
+) -> Vec<Test> {
+    let some = |part: &[Comparison<'_>]| -> Vec<Test> {
+        let mut tests = Vec::with_capacity(part.len() * results.metrics.len());
+        for comparison in part {
+            for (place, metric) in results.metrics.iter().enumerate() {
+                let outcome = outcomes.contains(metric);
+                tests.push(measure::test(comparison, place, metric, outcome, options));
+            }
+        }
+        tests
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = comparisons.len().div_ceil(threads).max(1);
+    if threads == 1 || comparisons.len() < 2 {
+        return some(comparisons);
+    }
+    std::thread::scope(|scope| {
+        let some = &some;
+        let workers: Vec<_> =
+            comparisons.chunks(share).map(|part| scope.spawn(move || some(part))).collect();
+        let finished = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        finished.flatten().collect()
+    })
 }
 
 fn comparisons<'a>(
@@ -159,131 +184,6 @@ fn seeds(stated: SeedPolicy, buggy: &Group, corrected: &Group) -> SeedPolicy {
         kinds if shared > 1 && kinds == all - shared => SeedPolicy::PerRun,
         _ => SeedPolicy::Unknown,
     }
-}
-
-fn test(
-    comparison: &Comparison<'_>,
-    place: usize,
-    metric: &str,
-    outcome: bool,
-    options: &Options,
-) -> Test {
-    let x = comparison.buggy.present(place, comparison.limit);
-    let y = comparison.corrected.present(place, comparison.limit);
-    let family = match (outcome, comparison.kind) {
-        (false, _) => OTHERS,
-        (true, Kind::Bug) => BUG_OUTCOMES,
-        (true, Kind::Artificial | Kind::Aa) => CONTROL_OUTCOMES,
-    };
-    let level = 1.0 - options.alpha;
-    let choice = options.effective_method();
-    let mut notes = Vec::new();
-    let mut kept = |error: sample::SampleError| notes.push(error.to_string());
-    let main = mann_whitney::test(&x, &y, Alternative::TwoSided, choice).map_err(&mut kept).ok();
-    // Where the first of these lacks values, so do the others: say so once.
-    let shift = main.and_then(|_| shift::hodges_lehmann(&x, &y, level, choice).ok());
-    let effects = main.and_then(|_| effect::effect(&x, &y, level).map_err(&mut kept).ok());
-    let enough = effects.is_some();
-    let spread = enough.then(|| spread::fligner_killeen(&x, &y).map_err(&mut kept).ok()).flatten();
-    let unequal =
-        enough.then(|| brunner_munzel::brunner_munzel(&x, &y).map_err(&mut kept).ok()).flatten();
-    let stated = options.margins.get(metric).copied();
-    let margin = stated.or(outcome.then_some(options.default_margin));
-    let equivalence = margin
-        .filter(|_| main.is_some())
-        .and_then(|margin| equivalence::tost(&x, &y, margin, choice).ok());
-    if let Some(main) = main {
-        notes.extend(remark(main.method, choice, x.len(), y.len()));
-    }
-    let (summary_x, summary_y) = (summary(&x), summary(&y));
-    Test {
-        bug: comparison.bug.to_owned(),
-        kind: comparison.kind,
-        metric: metric.to_owned(),
-        outcome,
-        family: family.to_owned(),
-        n_buggy: x.len(),
-        n_corrected: y.len(),
-        statistic: main.map(|test| test.u),
-        p_value: main.map(|test| test.p_value),
-        method: main.map(|test| test.method),
-        p_holm: None,
-        p_bh: None,
-        hodges_lehmann: shift,
-        a12: effects.map(|effects| effects.a12),
-        cliffs_delta: effects.map(|effects| effects.cliffs_delta),
-        buggy: summary_x,
-        corrected: summary_y,
-        brunner_munzel: unequal,
-        fligner_killeen: spread,
-        equivalence,
-        detectable_shift: detectable(&x, &y, options.alpha),
-        paired: paired(comparison, place, choice),
-        notes,
-    }
-}
-
-fn remark(method: Method, choice: Choice, n: usize, m: usize) -> Option<String> {
-    match (method, choice) {
-        (Method::Constant, _) => {
-            Some("all values of both sides are equal, so p is 1 by definition".to_owned())
-        }
-        (Method::Asymptotic, Choice::Exact) => {
-            Some(format!("{n} and {m} values are too many to enumerate, so p is asymptotic"))
-        }
-        _ => None,
-    }
-}
-
-fn summary(values: &[f64]) -> Option<Summary> {
-    if values.is_empty() {
-        return None;
-    }
-    Some(Summary {
-        mean: sample::mean(values),
-        median: sample::median(values),
-        sd: sample::standard_deviation(values),
-        min: values.iter().copied().fold(f64::INFINITY, f64::min),
-        max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-    })
-}
-
-/// The detectable shift, from the standard deviation within sides.
-fn detectable(x: &[f64], y: &[f64], alpha: f64) -> Option<f64> {
-    let freedom = |values: &[f64]| values.len().saturating_sub(1) as f64;
-    let (of_x, of_y) = (freedom(x), freedom(y));
-    if of_x == 0.0 || of_y == 0.0 {
-        return None;
-    }
-    let squares =
-        of_x * sample::standard_deviation(x).powi(2) + of_y * sample::standard_deviation(y).powi(2);
-    let sd = (squares / (of_x + of_y)).sqrt();
-    power::detectable_shift(x.len(), y.len(), sd, alpha, power::POWER)
-}
-
-/// The paired test of the runs that both sides have, where seeds differ from run to run.
-fn paired(
-    comparison: &Comparison<'_>,
-    place: usize,
-    choice: Choice,
-) -> Option<signed_rank::SignedRank> {
-    if comparison.seeds != SeedPolicy::PerRun {
-        return None;
-    }
-    let by_run = |group: &Group| -> BTreeMap<u32, f64> {
-        let values = group.values.get(place).map_or(&[][..], Vec::as_slice);
-        let runs = group.runs.iter().copied().zip(values.iter().copied());
-        runs.take(comparison.limit).filter(|(_, value)| !value.is_nan()).collect()
-    };
-    let corrected = by_run(comparison.corrected);
-    let (mut x, mut y) = (Vec::new(), Vec::new());
-    for (run, value) in by_run(comparison.buggy) {
-        if let Some(other) = corrected.get(&run) {
-            x.push(value);
-            y.push(*other);
-        }
-    }
-    signed_rank::signed_rank(&x, &y, choice).ok()
 }
 
 /// Fills in the corrected p-values, and describes each family.
@@ -356,6 +256,30 @@ fn rate(different: usize, of: usize, alpha: f64) -> Rate {
     };
     let rate = (of > 0).then(|| different as f64 / of as f64);
     Rate { different, of, rate, low, high }
+}
+
+/// Outcomes that look like percentages, for which the default margin is too narrow by a hundred.
+fn percentages(results: &Results, options: &Options) -> Vec<String> {
+    let above_one = |place: usize| {
+        let mut groups = results.bugs.values().flat_map(BTreeMap::values);
+        groups.any(|group| group.values.get(place).is_some_and(|all| all.iter().any(|v| *v > 1.0)))
+    };
+    let named = results.metrics.iter().enumerate();
+    named
+        .filter(|(place, name)| {
+            OUTCOMES.contains(&name.as_str())
+                && options.outcomes.contains(name)
+                && !options.margins.contains_key(*name)
+                && above_one(*place)
+        })
+        .map(|(_, name)| {
+            format!(
+                "{name}: some values are above 1; the default margin of {} is meant for fractions, so \
+                 give a margin for percentages",
+                options.default_margin
+            )
+        })
+        .collect()
 }
 
 /// What the paper's profile left out.

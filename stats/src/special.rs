@@ -79,7 +79,7 @@ pub fn clopper_pearson(hits: u64, trials: u64, level: f64) -> (f64, f64) {
     (low, high)
 }
 
-fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
+pub(crate) fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     for _ in 0..200 {
         let middle = 0.5 * (low + high);

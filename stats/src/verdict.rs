@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// bit the same; `different` if an outcome's p-value is below α (after Holm's correction, except in
 /// the paper's profile); `equivalent` if the shift of every outcome lies within its margin;
 /// otherwise `inconclusive`.
-pub(crate) fn judge(comparison: &Comparison<'_>, tests: &[&Test], options: &Options) -> BugVerdict {
+pub(crate) fn judge(comparison: &Comparison<'_>, tests: &[Test], options: &Options) -> BugVerdict {
     let identity = identity(comparison.buggy, comparison.corrected);
     let (verdict, reason) = conclude(comparison, identity, tests, options);
     BugVerdict {
@@ -40,7 +40,7 @@ fn side(kind: Kind) -> &'static str {
 fn conclude(
     comparison: &Comparison<'_>,
     identity: Option<Identity>,
-    tests: &[&Test],
+    tests: &[Test],
     options: &Options,
 ) -> (Verdict, String) {
     if let Some(reason) = options.invalid.get(comparison.bug) {
@@ -73,7 +73,7 @@ fn conclude(
             ),
         );
     }
-    let outcomes: Vec<&Test> = tests.iter().copied().filter(|test| test.outcome).collect();
+    let outcomes: Vec<&Test> = tests.iter().filter(|test| test.outcome).collect();
     let tested: Vec<&Test> = outcomes
         .iter()
         .copied()

@@ -117,12 +117,13 @@ fn any_bytes_are_read_or_refused_without_a_panic() {
     for _ in 0..300 {
         let length = random.next() % 40;
         let mut text =
-            if random.next() % 2 == 0 { "bug,evaluation,run,accuracy\n" } else { "" }.to_owned();
+            if random.next().is_multiple_of(2) { "bug,evaluation,run,accuracy\n" } else { "" }
+                .to_owned();
         for _ in 0..length {
             text += pieces[(random.next() % pieces.len() as u64) as usize];
         }
         let mut bytes = text.into_bytes();
-        if random.next() % 8 == 0 {
+        if random.next().is_multiple_of(8) {
             bytes.push(0xff);
         }
         std::fs::write(&path, bytes).unwrap();

@@ -169,6 +169,36 @@ fn missing_and_diverged_values_are_left_out_and_counted() {
 }
 
 #[test]
+fn percentages_call_for_a_margin_of_their_own() {
+    let mut rows = pair(10, 10, 0.0);
+    for row in &mut rows {
+        for value in row.metrics.values_mut() {
+            *value *= 100.0;
+        }
+    }
+    let results = Results::from_rows(rows).unwrap();
+    let warnings = analyse(&results, &Options::default()).warnings;
+    assert_eq!(warnings.iter().filter(|warning| warning.contains("above 1")).count(), 4);
+    let margins = ["accuracy", "precision", "recall", "f1"].map(|name| (name.to_owned(), 0.5));
+    let options = Options { margins: margins.into(), ..Options::default() };
+    let analysis = analyse(&results, &options);
+    assert!(analysis.warnings.is_empty(), "{:?}", analysis.warnings);
+    assert_eq!(analysis.tests[0].equivalence.unwrap().margin, 0.5);
+}
+
+#[test]
+fn the_papers_profile_cuts_says_so_and_is_asymptotic() {
+    let results = Results::from_rows(pair(12, 9, 0.0)).unwrap();
+    let options = Options { profile: reproduceml_stats::Profile::Paper, ..Options::default() };
+    let analysis = analyse(&results, &options);
+    assert_eq!((analysis.tests[0].n_buggy, analysis.tests[0].n_corrected), (9, 9));
+    assert_eq!(analysis.tests[0].method.unwrap().name(), "asymptotic");
+    assert_eq!(analysis.options.method, reproduceml_stats::Choice::Asymptotic);
+    assert!(analysis.warnings[0].contains("12 and 9 runs"), "{:?}", analysis.warnings);
+    assert_eq!((analysis.verdicts[0].runs_buggy, analysis.verdicts[0].runs_corrected), (12, 9));
+}
+
+#[test]
 fn seeds_per_run_are_seen_and_paired() {
     let mut rows = pair(15, 15, 0.0);
     for row in &mut rows {

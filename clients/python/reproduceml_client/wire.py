@@ -100,7 +100,8 @@ def check(header):
     length = SIZES.get(header["dtype"], 0)
     for dimension in header["shape"]:
         length *= dimension
-    if length != header["bytes"] or len(header["shape"]) > MAX_DIMENSIONS or length < 0:
+    odd = len(header["shape"]) > MAX_DIMENSIONS or min(header["shape"] or [0]) < 0
+    if odd or length != header["bytes"]:
         raise ProtocolError("an array of %(bytes)r bytes is said to be %(dtype)r %(shape)r" % header)
     return header
 

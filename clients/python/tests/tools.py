@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,7 @@ session = fake.Session(**json.loads(sys.argv[1]))
 train.Run(session, {folder!r}).execute()
 print(json.dumps({{"epochs": session.epochs, "accuracy": session.accuracy("test"),
                    "predicted": session.predicted["test"][:20],
-                   "manifest": session.told_manifest}}))
+                   "manifest": session.told_manifest}}), flush=True)
 """
 
 
@@ -60,6 +61,10 @@ def train_in_a_process(site=None, folder=None, **job):
     from reproduceml_client import controls
     program = _PROGRAM.format(paths=[path for path in (site, CLIENT, HERE) if path],
                               folder=folder)
-    text = subprocess.check_output([sys.executable, "-B", "-c", program, json.dumps(job)],
-                                   env=controls.prepared_environment(os.environ))
-    return json.loads(text.decode())
+    command = [sys.executable, "-B", "-c", program, json.dumps(job)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=controls.prepared_environment(os.environ))
+    # PyTorch 1.7 under Python 3.9 aborts at exit after a backward pass; all was told by then.
+    if done.returncode not in (0, -signal.SIGABRT) or not done.stdout.endswith(b"}\n"):
+        raise AssertionError("status %d\n%s" % (done.returncode, done.stderr.decode()))
+    return json.loads(done.stdout.decode())

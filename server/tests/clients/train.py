@@ -1,6 +1,6 @@
 """A client that trains nothing: it asks for every array and sends made-up results.
 
-train.py ADDRESS TICKET [PAUSE] prints the job and the metrics as one line of JSON.
+train.py ADDRESS TICKET [PAUSE [TIMEOUT]] prints the job and the metrics as one line of JSON.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ def scores(session, split):
 
 
 def main():
-    session = Session.connect(sys.argv[1], sys.argv[2], patience=60)
+    timeout = float(sys.argv[4]) if len(sys.argv) > 4 else 60.0
+    session = Session.connect(sys.argv[1], sys.argv[2], timeout=timeout, patience=60)
     pause = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
     job = session.job
     seed = session.seed()

@@ -1,6 +1,8 @@
 //! A study in a temporary folder, and processes of the Python client.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub mod client;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -78,7 +80,11 @@ pub struct Place {
 impl Place {
     /// A study in which `experiments` are planned.
     pub fn new(experiments: &[Experiment]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), experiments)
+    }
+
+    /// The same in a folder that is there.
+    pub fn within(folder: tempfile::TempDir, experiments: &[Experiment]) -> Self {
         std::fs::write(folder.path().join("study.toml"), STUDY).unwrap();
         let study = Arc::new(Study::open(folder.path()).unwrap());
         let store = Arc::new(study.store().unwrap());

@@ -6,7 +6,7 @@
 pub mod number;
 pub mod sheet;
 
-use crate::analysis::{Analysis, Rate, Test, Verdict};
+use crate::analysis::{Analysis, BugVerdict, Rate, Test, Verdict};
 use crate::shift::Interval;
 use number::{or_dash, p_text, signed, significant};
 use sheet::{Sheet, latex_escape};
@@ -110,21 +110,24 @@ pub fn csv(analysis: &Analysis) -> String {
         ],
         4,
     );
-    sheet.rows = analysis.tests.iter().map(|test| csv_row(analysis, test)).collect();
+    // Tests and verdicts are in the same order, so the verdict of a test is never far.
+    let mut verdicts = analysis.verdicts.iter().peekable();
+    for test in &analysis.tests {
+        let own = |one: &&BugVerdict| one.bug == test.bug && one.kind == test.kind;
+        while verdicts.peek().is_some_and(|one| !own(one)) {
+            verdicts.next();
+        }
+        sheet.rows.push(csv_row(verdicts.peek().map_or("", |one| one.verdict.name()), test));
+    }
     sheet.csv()
 }
 
-fn csv_row(analysis: &Analysis, test: &Test) -> Vec<String> {
+fn csv_row(verdict: &str, test: &Test) -> Vec<String> {
     let full = |value: Option<f64>| match value {
         // Shortest form that reads back as the same number.
         Some(value) if value.is_finite() => format!("{value:?}"),
         _ => String::new(),
     };
-    let verdict = analysis
-        .verdicts
-        .iter()
-        .find(|verdict| verdict.bug == test.bug && verdict.kind == test.kind)
-        .map_or("", |verdict| verdict.verdict.name());
     let mut row = vec![
         test.bug.clone(),
         test.kind.name().to_owned(),

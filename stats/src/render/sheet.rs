@@ -72,7 +72,12 @@ impl Sheet {
     /// As a LaTeX table for the `booktabs` package.
     pub fn latex(&self) -> String {
         let columns: String = (0..self.head.len())
-            .map(|place| if place >= self.numbers_from { 'r' } else { 'l' })
+            .map(|place| match place {
+                _ if place >= self.numbers_from => "r",
+                // The last column of a table of text holds sentences: let them break.
+                _ if place + 1 == self.head.len() => "p{0.45\\linewidth}",
+                _ => "l",
+            })
             .collect();
         let line = |cells: &[String]| {
             let cells: Vec<String> = cells.iter().map(|cell| latex_escape(cell)).collect();

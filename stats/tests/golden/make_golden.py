@@ -1,4 +1,4 @@
-"""Writes the golden values that SciPy gives; run with SciPy 1.11 or later.
+"""Writes the golden values that SciPy gives; run with SciPy 1.11 or later, pandas and pyarrow.
 
     python make_golden.py
 
@@ -55,6 +55,20 @@ def text(value):
     return "" if value is None or not np.isfinite(value) else repr(float(value))
 
 
+def foreign():
+    """A Parquet file as pandas and pyarrow write it: snappy, categories, a missing value."""
+    import pandas
+
+    pandas.DataFrame(
+        {
+            "bug": pandas.Categorical(["pr1"] * 4),
+            "evaluation": ["buggy", "buggy", "corrected", "corrected"],
+            "run": [0, 1, 0, 1],
+            "accuracy": [0.5, 0.25, 0.75, None],
+        }
+    ).to_parquet("pandas.parquet")
+
+
 def main():
     warnings.simplefilter("ignore")
     rows = []
@@ -89,6 +103,7 @@ def main():
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    foreign()
     print(f"{len(rows)} cases with SciPy {scipy.__version__}")
 
 

@@ -1,0 +1,416 @@
+//! The stage itself: notes and history to the corpus of a study.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use study::{Bug, BugId, Resolution, Study};
+
+use crate::corpus::{self, WriteError};
+use crate::history::HistoryError;
+use crate::notes::github::{self, GithubError};
+use crate::notes::kept::{Change as NoteChange, Kept};
+use crate::notes::parse::{Origin, Rules, parse};
+use crate::planted;
+use crate::trace::{self, Traced};
+use crate::version::Version;
+
+/// What a run of the stage is given beside the study.
+#[derive(Debug, Clone, Default)]
+pub struct MineOptions {
+    /// A folder of notes, one Markdown file a tag; else `framework.notes`, else GitHub.
+    pub notes: Option<PathBuf>,
+    /// A clone, or an address to clone from; else `framework.clone`.
+    pub repo: Option<PathBuf>,
+    /// Nothing is asked of the network.
+    pub offline: bool,
+    /// The main line where it is not called as the study says.
+    pub branch: Option<String>,
+    /// A token for GitHub.
+    pub token: Option<String>,
+    /// Another address than GitHub's programming interface.
+    pub api_base: Option<String>,
+}
+
+/// What is going on, for a bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Release notes received so far.
+    Notes(usize),
+    /// Objects of the clone received, and in total.
+    Objects(usize, usize),
+    /// Commits read so far.
+    Commits(usize),
+    /// Fixes read, and in total.
+    Fixes(usize, usize),
+}
+
+/// What the stage did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct MineSummary {
+    /// Releases whose notes were read.
+    pub releases: usize,
+    /// Entries of their bug-fix sections.
+    pub entries: usize,
+    /// Distinct pull requests that the entries name.
+    pub pull_requests: usize,
+    /// Bugs in the corpus.
+    pub bugs: usize,
+    /// Bugs by resolution.
+    pub by_resolution: BTreeMap<String, usize>,
+    /// Bugs by each kind of file their fixes changed; a bug counts under each of its kinds.
+    pub by_scope: BTreeMap<String, usize>,
+    /// What a reader must know to judge the numbers.
+    pub warnings: Vec<String>,
+}
+
+/// Why the stage could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum MineError {
+    /// The folder of notes is none.
+    #[error(
+        "{path}: {found}; --notes expects a folder with one Markdown file a tag, like v2.7.0.md"
+    )]
+    NotesFolder {
+        /// What was given.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// Neither kept notes nor a way to have any.
+    #[error(
+        "{path} holds no release notes, and --offline asks for none; give a folder with --notes, or run once without --offline"
+    )]
+    NoNotes {
+        /// The study's folder of notes.
+        path: PathBuf,
+    },
+    /// A bound of the releases is no version.
+    #[error("study.toml: framework.{key} is `{found}`; expected a version like 1.6.0")]
+    Bound {
+        /// `from` or `to`.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// The file system failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// GitHub could not be asked.
+    #[error(transparent)]
+    Github(#[from] GithubError),
+    /// The history could not be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The corpus as it was cannot be read.
+    #[error(transparent)]
+    Corpus(#[from] study::corpus::CorpusError),
+    /// The corpus could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Mines the study's corpus. The caller holds the study's lock.
+///
+/// # Errors
+/// See [`MineError`]; what the corpus held before is then untouched, and notes received so far
+/// are kept.
+pub async fn mine(
+    study: &Study,
+    options: &MineOptions,
+    progress: &dyn Fn(Progress),
+) -> Result<MineSummary, MineError> {
+    let mut summary = MineSummary::default();
+    let framework = &study.config.framework;
+    let range = Range::of(study)?;
+    let folder = study.notes_dir();
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| MineError::Io { path, source }
+    };
+    let mut kept = Kept::open(&folder).map_err(io(&folder.join("index.json")))?;
+    let given = options.notes.clone();
+    match given.or_else(|| framework.notes.as_ref().map(|notes| study.resolve(notes))) {
+        Some(given) => take_folder(&given, &range, &mut kept, &mut summary)?,
+        None if options.offline => {}
+        None => {
+            let (token, base) = (options.token.clone(), options.api_base.clone());
+            let bound = |text: &Option<String>| text.clone().unwrap_or_default();
+            let request = github::Request {
+                range: format!("{}..{}", bound(&framework.from), bound(&framework.to)),
+                ..github::Request::new(&framework.repository, token, base)
+            };
+            let wanted = |tag: &str| range.holds(tag);
+            let fetched = github::fetch(&request, &mut kept, &wanted, progress).await;
+            kept.save().map_err(io(&folder.join("index.json")))?;
+            summary.warnings.extend(fetched?.warnings);
+        }
+    }
+    kept.save().map_err(io(&folder.join("index.json")))?;
+    let notes = kept.all().map_err(io(&folder))?;
+    let only_planted = !study.config.faults.is_empty();
+    if notes.is_empty() && options.offline && options.notes.is_none() && !only_planted {
+        return Err(MineError::NoNotes { path: folder });
+    }
+    let mut bugs = bugs_of(study, &range, notes, &mut summary);
+    let before = match study::corpus::read(&study.corpus_file()) {
+        Ok(before) => before,
+        Err(study::corpus::CorpusError::Missing { .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    match trace::trace(study, options, &bugs, &mut summary.warnings, progress)? {
+        Some(traced) => apply(&mut bugs, &traced),
+        None => keep_resolutions(&mut bugs, &before),
+    }
+    bugs.extend(planted::bugs(study));
+    keep_others(&mut bugs, before, &range, &mut summary);
+    corpus::write(&study.corpus_dir(), &bugs)?;
+    count(&bugs, &mut summary);
+    Ok(summary)
+}
+
+/// The releases of a study.
+struct Range {
+    pattern: String,
+    from: Option<Version>,
+    to: Option<Version>,
+}
+
+impl Range {
+    fn of(study: &Study) -> Result<Self, MineError> {
+        let framework = &study.config.framework;
+        let bound = |key: &'static str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => match Version::parse(text) {
+                Some(version) => Ok(Some(version)),
+                None => Err(MineError::Bound { key, found: text.clone() }),
+            },
+        };
+        Ok(Self {
+            pattern: framework.tag_pattern.clone(),
+            from: bound("from", &framework.from)?,
+            to: bound("to", &framework.to)?,
+        })
+    }
+
+    fn version(&self, tag: &str) -> Option<Version> {
+        Version::of_tag(tag, &self.pattern)
+    }
+
+    fn holds(&self, tag: &str) -> bool {
+        self.version(tag).is_some_and(|version| {
+            self.from.as_ref().is_none_or(|from| *from <= version)
+                && self.to.as_ref().is_none_or(|to| version <= *to)
+        })
+    }
+}
+
+fn take_folder(
+    given: &Path,
+    range: &Range,
+    kept: &mut Kept,
+    summary: &mut MineSummary,
+) -> Result<(), MineError> {
+    let wrong =
+        |found: &str| MineError::NotesFolder { path: given.to_owned(), found: found.into() };
+    if !given.exists() {
+        return Err(wrong("there is nothing here"));
+    }
+    if !given.is_dir() {
+        return Err(wrong("this is a file"));
+    }
+    let io = |source| MineError::Io { path: given.to_owned(), source };
+    let found = crate::notes::folder::read(given).map_err(io)?;
+    if found.is_empty() {
+        return Err(wrong("no Markdown file is in it"));
+    }
+    for (tag, body) in found {
+        if range.version(&tag).is_none() {
+            summary.warnings.push(format!(
+                "{}: left out, as {tag} is no tag of a release ({})",
+                given.join(format!("{tag}.md")).display(),
+                range.pattern
+            ));
+            continue;
+        }
+        if let NoteChange::Changed { old } = kept.keep(&tag, &body, "folder", None).map_err(io)? {
+            summary.warnings.push(changed(&tag, &old));
+        }
+    }
+    Ok(())
+}
+
+/// The warning for a note that is not what it was.
+pub(crate) fn changed(tag: &str, old: &Path) -> String {
+    format!(
+        "{tag}: the notes changed since they were last read; the old ones are {}",
+        old.display()
+    )
+}
+
+/// Parses the notes in the study's range, in the order of their versions.
+fn bugs_of(
+    study: &Study,
+    range: &Range,
+    notes: Vec<(String, Vec<u8>)>,
+    summary: &mut MineSummary,
+) -> Vec<Bug> {
+    let framework = &study.config.framework;
+    let mut notes: Vec<_> = notes
+        .into_iter()
+        .filter(|(tag, _)| range.holds(tag))
+        .filter_map(|(tag, body)| Some((range.version(&tag)?, tag, body)))
+        .collect();
+    notes.sort();
+    let mut bugs = Vec::new();
+    let mut seen = HashSet::new();
+    let mut named = 0;
+    for (version, release, bytes) in notes {
+        let body = String::from_utf8_lossy(&bytes);
+        if matches!(body, std::borrow::Cow::Owned(_)) {
+            let odd = "its notes are not all UTF-8; what could not be read became \u{fffd}";
+            summary.warnings.push(format!("{release}: {odd}"));
+        }
+        let rules = Rules {
+            repository: framework.repository.clone(),
+            sections: framework.sections.clone(),
+            whole_note: version.is_patch(),
+        };
+        let parsed = parse(&body, &rules);
+        summary.releases += 1;
+        summary.entries += parsed.entries.len();
+        if parsed.origin == Origin::Nothing {
+            summary.warnings.push(format!("{release}: its notes have no section of bug fixes"));
+        } else if parsed.entries.is_empty() {
+            summary.warnings.push(format!("{release}: its notes name no pull request"));
+        }
+        for (place, entry) in parsed.entries.iter().enumerate() {
+            for pr in &entry.prs {
+                named += 1;
+                if !seen.insert(*pr) {
+                    continue;
+                }
+                bugs.push(Bug {
+                    id: BugId::of_pull_request(*pr),
+                    framework: framework.name.clone(),
+                    release: release.clone(),
+                    section: entry.section.clone(),
+                    text: entry.text.clone(),
+                    url: format!("https://github.com/{}/pull/{pr}", framework.repository),
+                    pr: *pr,
+                    prs: entry.prs.clone(),
+                    entry: u32::try_from(place).unwrap_or(u32::MAX),
+                    resolution: Resolution::Unresolved,
+                    fix: None,
+                    buggy: None,
+                    fixed_at: None,
+                    authored_at: None,
+                    files: Vec::new(),
+                    lines_added: 0,
+                    lines_removed: 0,
+                    scope: Vec::new(),
+                    python_only: false,
+                    needs_compile: false,
+                    needs_cuda: false,
+                    not_in_artifact: false,
+                    tests: Vec::new(),
+                });
+            }
+        }
+    }
+    summary.pull_requests = bugs.len();
+    if named > bugs.len() {
+        summary.warnings.push(format!(
+            "{} mentions repeat a pull request of an earlier entry or release; each counts once, where it is named first",
+            named - bugs.len()
+        ));
+    }
+    bugs
+}
+
+fn apply(bugs: &mut [Bug], traced: &HashMap<u64, Traced>) {
+    for bug in bugs {
+        let Some(traced) = traced.get(&bug.pr) else { continue };
+        bug.resolution = traced.resolution;
+        let Some(change) = &traced.change else { continue };
+        bug.fix = Some(change.fix.clone());
+        bug.buggy = Some(change.buggy.clone());
+        bug.fixed_at = Some(change.fixed_at.clone());
+        bug.authored_at = Some(change.authored_at.clone());
+        bug.files = change.files.clone();
+        bug.lines_added = change.files.iter().fold(0, |sum, f| sum.saturating_add(f.added));
+        bug.lines_removed = change.files.iter().fold(0, |sum, f| sum.saturating_add(f.removed));
+        bug.scope = change.scope.kinds.clone();
+        bug.python_only = change.scope.python_only;
+        bug.needs_compile = change.scope.needs_compile;
+        bug.needs_cuda = change.scope.needs_cuda;
+        bug.not_in_artifact = change.scope.not_in_artifact;
+        bug.tests = change.scope.tests.clone();
+    }
+}
+
+/// Without a history what was traced before still holds.
+fn keep_resolutions(bugs: &mut [Bug], before: &[Bug]) {
+    let before: HashMap<&BugId, &Bug> = before.iter().map(|bug| (&bug.id, bug)).collect();
+    for bug in bugs {
+        let Some(old) = before.get(&bug.id).filter(|old| old.resolution != Resolution::Unresolved)
+        else {
+            continue;
+        };
+        *bug = Bug {
+            framework: bug.framework.clone(),
+            release: bug.release.clone(),
+            section: bug.section.clone(),
+            text: bug.text.clone(),
+            url: bug.url.clone(),
+            prs: bug.prs.clone(),
+            entry: bug.entry,
+            ..(*old).clone()
+        };
+    }
+}
+
+/// Keeps bugs that no note names: what people or older notes brought.
+fn keep_others(bugs: &mut Vec<Bug>, before: Vec<Bug>, range: &Range, summary: &mut MineSummary) {
+    let ids: HashSet<BugId> = bugs.iter().map(|bug| bug.id.clone()).collect();
+    let others: Vec<Bug> = before
+        .into_iter()
+        // A fault that study.toml plants no more is gone.
+        .filter(|bug| !ids.contains(&bug.id) && bug.resolution != Resolution::Planted)
+        .collect();
+    let mined = others.len();
+    if mined > 0 {
+        summary
+            .warnings
+            .push(format!("{mined} bugs of the corpus are in no note read now; they stay"));
+    }
+    bugs.extend(others);
+    let key = |bug: &Bug| {
+        let planted = bug.resolution == Resolution::Planted;
+        let place = bug.prs.iter().position(|pr| *pr == bug.pr).unwrap_or(0);
+        (
+            planted,
+            range.version(&bug.release),
+            bug.release.clone(),
+            bug.entry,
+            place,
+            bug.id.clone(),
+        )
+    };
+    bugs.sort_by_cached_key(key);
+}
+
+fn count(bugs: &[Bug], summary: &mut MineSummary) {
+    summary.bugs = bugs.len();
+    for bug in bugs {
+        *summary.by_resolution.entry(bug.resolution.to_string()).or_default() += 1;
+        for kind in &bug.scope {
+            *summary.by_scope.entry(kind.clone()).or_default() += 1;
+        }
+    }
+}
