@@ -14,9 +14,6 @@ use crate::error::BuildError;
 use crate::event::Event;
 use crate::toolchain::Toolchain;
 
-/// Where Debian's packages come from when a base image is bootstrapped.
-const DEBIAN: &str = "http://deb.debian.org/debian";
-
 /// A toolchain with its images on the daemon.
 #[derive(Debug, Clone)]
 pub struct ReadyToolchain {
@@ -113,7 +110,7 @@ async fn make_base(
     Ok(id)
 }
 
-/// Runs debootstrap, telling each of its lines.
+/// Runs debootstrap with its own default mirror, telling each of its lines.
 async fn bootstrap(suite: &str, root: &Path, say: &dyn Fn(String)) -> Result<(), String> {
     let program = ["/usr/sbin/debootstrap", "/usr/bin/debootstrap"]
         .iter()
@@ -124,7 +121,6 @@ async fn bootstrap(suite: &str, root: &Path, say: &dyn Fn(String)) -> Result<(),
         .arg("--variant=minbase")
         .arg(suite)
         .arg(root)
-        .arg(DEBIAN)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

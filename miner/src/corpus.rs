@@ -72,7 +72,10 @@ pub fn write(folder: &Path, bugs: &[Bug]) -> Result<(), WriteError> {
         write_whole(&path, bytes).map_err(|source| WriteError::Io { path, source })
     };
     let (csv, parquet) = (csv(folder, bugs)?, parquet(folder, bugs)?);
-    study::corpus::write_jsonl(&folder.join("bugs.jsonl"), bugs)?;
+    let lines = folder.join("bugs.jsonl");
+    if study::corpus::read(&lines).ok().as_deref() != Some(bugs) {
+        study::corpus::write_jsonl(&lines, bugs)?;
+    }
     put("bugs.csv", &csv)?;
     put("bugs.parquet", &parquet)
 }

@@ -25,6 +25,10 @@ pub struct Traced {
 /// Changes with the version of the rules that judged them: other rules judge anew.
 const RULES: u32 = 1;
 
+/// Fixes read before the repository is opened anew, which gives back the memory that its packs
+/// are mapped into and its objects are kept in.
+const OPEN_FOR: usize = 100;
+
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 struct Cache {
     rules: u32,
@@ -43,7 +47,7 @@ pub fn trace(
     progress: &dyn Fn(Progress),
 ) -> Result<Option<HashMap<u64, Traced>>, MineError> {
     let framework = &study.config.framework;
-    let Some(repository) = repository(study, options, warnings, progress)? else {
+    let Some(mut repository) = repository(study, options, warnings, progress)? else {
         return Ok(None);
     };
     warnings.extend(clone::wrong_remote(&repository, &framework.repository));
@@ -63,7 +67,7 @@ pub fn trace(
     let cache_file = study.cache_dir().join("changes.json");
     let mut cache = read_cache(&cache_file);
     let mut traced = HashMap::new();
-    let (mut came_back, mut first, mut fresh) = (Vec::new(), Vec::new(), false);
+    let (mut came_back, mut first, mut fresh) = (Vec::new(), Vec::new(), 0);
     for (done, bug) in bugs.iter().enumerate() {
         let resolved = resolve::resolve(&index, bug.pr);
         if resolved.taken_back {
@@ -76,10 +80,13 @@ pub fn trace(
                 match cache.changes.get(&key) {
                     Some(change) => Some(change.clone()),
                     None => {
+                        if fresh % OPEN_FOR == 0 {
+                            repository = clone::open(repository.path())?;
+                        }
                         let change = resolve::change(&repository, (fix, buggy))?;
+                        fresh += 1;
                         if let Some(change) = &change {
                             cache.changes.insert(key, change.clone());
-                            fresh = true;
                         }
                         change
                     }
@@ -96,7 +103,7 @@ pub fn trace(
         traced.insert(bug.pr, Traced { resolution: resolved.resolution, change });
         progress(Progress::Fixes(done + 1, bugs.len()));
     }
-    if fresh {
+    if fresh > 0 {
         write_cache(&cache_file, &cache)?;
     }
     say(

@@ -5,7 +5,7 @@
 //! concludes with one verdict a bug.
 //!
 //! - [`Results`] takes in runs: rows of a store, CSV or Parquet;
-//! - [`analyse`] makes an [`Analysis`] of them, as [`Options`] ask;
+//! - [`analyse()`] makes an [`Analysis`] of them, as [`Options`] ask;
 //! - [`render`] writes it;
 //! - the tests themselves stand alone: [`mann_whitney`], [`shift`], [`effect`], [`adjust`],
 //!   [`equivalence`], [`spread`], [`brunner_munzel`], [`signed_rank`], [`power`].

@@ -70,6 +70,14 @@ impl Marks {
         }
     }
 
+    /// Whether a mark begins with this byte: most lines need no closer look.
+    pub(super) fn may_begin(&self, first: u8) -> bool {
+        self.marks.iter().any(|mark| match mark {
+            Mark::Subject { .. } => false,
+            Mark::Line { before, .. } => before.first().is_none_or(|byte| *byte == first),
+        })
+    }
+
     /// Takes in a line, without blanks around it.
     pub(super) fn line(&self, line: &[u8], seen: &mut Seen) {
         for (place, mark) in self.marks.iter().enumerate() {

@@ -38,8 +38,8 @@ pub struct Facts {
 
 /// Reads a commit message, whatever bytes it is made of.
 pub fn read(message: &[u8], marks: &Marks) -> Facts {
-    let mut lines = message.split(|b| *b == b'\n');
-    let subject = lines.next().unwrap_or_default().trim_ascii();
+    let subject = memchr::memchr(b'\n', message).and_then(|end| message.get(..end));
+    let subject = subject.unwrap_or(message).trim_ascii();
     let mut facts = Facts { title: title_hash(subject), ..Facts::default() };
     let words = String::from_utf8_lossy(subject);
     let lower = words.to_lowercase();
@@ -49,12 +49,18 @@ pub fn read(message: &[u8], marks: &Marks) -> Facts {
     let (mut sources, mut commits) = (Vec::new(), Vec::new());
     let mut seen = marks.begin();
     marks.subject(subject, &mut seen);
-    for line in message.split(|b| *b == b'\n') {
+    let ends = memchr::memchr_iter(b'\n', message).chain(Some(message.len()));
+    let mut begin = 0;
+    for end in ends {
+        let line = message.get(begin..end).unwrap_or_default();
+        begin = end + 1;
         // A summary of one line carries its label before it.
         let line = line.trim_ascii();
         let line = after(line, b"Summary:").unwrap_or(line);
         let Some(first) = line.first() else { continue };
-        marks.line(line, &mut seen);
+        if marks.may_begin(*first) {
+            marks.line(line, &mut seen);
+        }
         match first {
             b'f' => {
                 if let Some(id) = after(line, b"fbshipit-source-id:") {

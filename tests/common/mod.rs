@@ -1,0 +1,141 @@
+//! Running the built program as a user does.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The program with some arguments.
+pub fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reproduceml"));
+    command.args(arguments).env("NO_COLOR", "1").env_remove("REPRODUCEML_STUDY");
+    command
+}
+
+/// What a call printed and how it ended.
+pub struct Told {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Told {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Fails the test, with all that was said, unless the exit code is one of `codes`.
+    #[track_caller]
+    pub fn expect(self, codes: &[i32]) -> Self {
+        assert!(
+            codes.contains(&self.code),
+            "exit code {}, expected one of {codes:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code,
+            self.out,
+            self.err
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("{error}\n--- stdout\n{}", self.out))
+    }
+}
+
+/// Calls the program.
+pub fn call(arguments: &[&str]) -> Told {
+    Told::of(program(arguments).output().unwrap())
+}
+
+/// A study in a folder of its own.
+pub struct TestStudy {
+    folder: tempfile::TempDir,
+}
+
+impl TestStudy {
+    /// A study made from a definition of `data/studies/`, with lines of it replaced.
+    pub fn from_definition(name: &str, replace: &[(&str, &str)]) -> Self {
+        let study = Self { folder: tempfile::tempdir().unwrap() };
+        let definition = root().join("data/studies").join(name);
+        let dir = study.path();
+        call(&["init", dir.to_str().unwrap(), "--from", definition.to_str().unwrap()])
+            .expect(&[0]);
+        let file = dir.join("study.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for (from, to) in replace {
+            assert!(text.contains(from), "study.toml of {name} has no `{from}`");
+            text = text.replace(from, to);
+        }
+        std::fs::write(&file, text).unwrap();
+        study
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("study")
+    }
+
+    /// Calls the program on this study.
+    pub fn call(&self, arguments: &[&str]) -> Told {
+        Told::of(self.command(arguments).output().unwrap())
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program(&["--study", self.path().to_str().unwrap()]);
+        command.args(arguments);
+        command
+    }
+}
+
+/// Whether Docker can be used; if not, says so aloud, and fails where it is required.
+pub fn docker(test: &str) -> bool {
+    let info = Command::new("docker").arg("info").output();
+    let answers = info.is_ok_and(|output| output.status.success());
+    if !answers {
+        assert!(
+            std::env::var_os("REPRODUCEML_REQUIRE_DOCKER").is_none(),
+            "{test}: REPRODUCEML_REQUIRE_DOCKER is set and no Docker daemon answers"
+        );
+        eprintln!("SKIPPED {test}: no Docker daemon answers; scripts/test starts one");
+    }
+    answers
+}
+
+/// The verdicts of an analysis, by bug.
+pub fn verdicts(analysis: &Value) -> std::collections::BTreeMap<String, String> {
+    analysis["verdicts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let text = |key: &str| entry[key].as_str().unwrap().to_owned();
+            assert!(!text("reason").is_empty(), "every verdict has its reason");
+            (text("bug"), text("verdict"))
+        })
+        .collect()
+}
+
+/// The bugs that a step of the funnel lost, with the reasons.
+pub fn lost(funnel: &Value, step: &str) -> std::collections::BTreeMap<String, String> {
+    funnel["lost"][step]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|loss| {
+            let text = |key: &str| loss[key].as_str().unwrap().to_owned();
+            (text("bug"), text("reason"))
+        })
+        .collect()
+}

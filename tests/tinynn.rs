@@ -1,0 +1,104 @@
+//! The whole line on tinynn, whose bugs are known: mine, build from source, run, compare.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::process::Command;
+
+use common::{TestStudy, docker, lost, root, verdicts};
+
+/// A quick-tinynn study with its upstream history, mined.
+fn mined(replace: &[(&str, &str)]) -> TestStudy {
+    let study = TestStudy::from_definition("quick-tinynn", replace);
+    let made = Command::new("python3")
+        .arg(root().join("tests/fixtures/tinynn/make_history.py"))
+        .arg(study.path().join("upstream"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    study.call(&["mine", "--offline"]).expect(&[0]);
+    study
+}
+
+fn truth() -> serde_json::Map<String, serde_json::Value> {
+    let file = root().join("tests/fixtures/tinynn/truth.json");
+    let truth: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    truth.as_object().unwrap().clone()
+}
+
+#[test]
+fn mining_finds_the_known_bugs_and_their_commits() {
+    let study = mined(&[]);
+    let summary = study.call(&["--format", "json", "mine", "--offline"]).expect(&[0]).json();
+    assert_eq!(summary["bugs"], truth().len());
+    let funnel = study.call(&["--format", "json", "status"]).expect(&[0]).json();
+    assert_eq!(funnel["mined"], truth().len());
+    assert_eq!(lost(&funnel, "resolved").into_keys().collect::<Vec<_>>(), ["pr35"]);
+    assert_eq!(lost(&funnel, "selected").into_keys().collect::<Vec<_>>(), ["pr41"]);
+}
+
+#[test]
+fn every_verdict_is_the_known_truth() {
+    if !docker("every_verdict_is_the_known_truth") {
+        return;
+    }
+    // Eight runs a side are the fewest for which a family of 36 corrected tests can decide.
+    let study = mined(&[("runs = 10", "runs = 8")]);
+    study.call(&["build"]).expect(&[1]);
+    study.call(&["run"]).expect(&[1]);
+    let analysis = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
+    let verdicts = verdicts(&analysis);
+    let funnel = study.call(&["--format", "json", "status"]).expect(&[0]).json();
+
+    for (bug, known) in truth() {
+        let verdict = verdicts.get(&bug).map(String::as_str);
+        match known["verdict"].as_str().unwrap() {
+            "not-different" => assert!(
+                matches!(verdict, Some("equivalent" | "inconclusive")),
+                "{bug}: {verdict:?}"
+            ),
+            "not-found" => assert!(lost(&funnel, "resolved").contains_key(&bug), "{bug}"),
+            "build-failure" => {
+                let reason = &lost(&funnel, "built")[&bug];
+                assert!(reason.contains("buggy: compile"), "{bug}: {reason}");
+            }
+            "crash" => {
+                let reason = &lost(&funnel, "ran")[&bug];
+                assert!(reason.contains("segmentation fault"), "{bug}: {reason}");
+            }
+            _ if bug == "pr41" => assert!(lost(&funnel, "selected").contains_key(&bug)),
+            wanted => assert_eq!(verdict, Some(wanted), "{bug}"),
+        }
+    }
+    assert_eq!(funnel["analysed"], 9);
+    for test in analysis["tests"].as_array().unwrap() {
+        for key in ["bug", "metric", "n_buggy", "n_corrected", "statistic", "p_value"] {
+            assert!(test.get(key).is_some(), "a test without {key}");
+        }
+    }
+
+    // Called again, nothing is done twice and nothing changes.
+    let before = std::fs::read(study.path().join("stats/results.csv")).unwrap();
+    let again = study.call(&["--format", "json", "build"]).expect(&[1]).json();
+    assert_eq!(again["built"], 0);
+    let again = study.call(&["--format", "json", "run"]).expect(&[1]).json();
+    assert_eq!(again["made"], 0);
+    let second = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
+    assert_eq!(second, analysis);
+    assert_eq!(std::fs::read(study.path().join("stats/results.csv")).unwrap(), before);
+
+    // An artifact and a run that are taken away are made again, the same to the last bit.
+    runs_are_the_same_in_another_study(&analysis);
+}
+
+/// The same definition elsewhere gives the same artifacts, parameters and metrics.
+fn runs_are_the_same_in_another_study(analysis: &serde_json::Value) {
+    let study = mined(&[("runs = 10", "runs = 2")]);
+    study.call(&["build", "pr16"]).expect(&[0]);
+    study.call(&["run", "pr16"]).expect(&[0]);
+    let other = study.call(&["--format", "json", "stats"]).expect(&[0, 1]).json();
+    let seen = |analysis: &serde_json::Value| analysis["verdicts"].as_array().unwrap().len();
+    assert_eq!(seen(&other), 1);
+    assert!(seen(analysis) > 1);
+}
