@@ -45,16 +45,20 @@ fn analyse_study(study: &Study, mut options: Options) -> Result<Analysis, Failur
     let input = stats::store::read(&store).map_err(Failure::input)?;
     options.invalid = input.invalid;
     let analysis = stats::analyse(&input.results, &options);
-    let folder = study.analysis_file();
+    let file = study.analysis_file();
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::missing(anyhow!("{}: {error}", folder.display())))?;
+    }
     let write = |path: &std::path::Path, text: String| {
         study::files::write_whole(path, text.as_bytes())
             .map_err(|error| Failure::missing(anyhow!("{}: {error}", path.display())))
     };
-    let results = folder.with_file_name("results.csv");
+    let results = file.with_file_name("results.csv");
     input.results.write_csv(&results).map_err(Failure::input)?;
-    write(&folder.with_file_name("tests.csv"), render::csv(&analysis))?;
+    write(&file.with_file_name("tests.csv"), render::csv(&analysis))?;
     // Last: `status` takes it as the sign that the analysis is done.
-    write(&folder, render::json(&analysis))?;
+    write(&file, render::json(&analysis))?;
     Ok(analysis)
 }
 
