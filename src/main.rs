@@ -22,6 +22,9 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 
+/// How long an interrupted program stays to remove its containers; the next call finds the rest.
+const REMOVAL: std::time::Duration = std::time::Duration::from_millis(1500);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     progress::start_logging(cli.verbose);
@@ -30,10 +33,15 @@ fn main() -> ExitCode {
         Err(error) => return Failure::stage(error).report(),
     };
     let result = runtime.block_on(async {
-        tokio::select! {
+        let result = tokio::select! {
             result = dispatch(&cli) => result,
             () = interrupted() => Err(Failure::Interrupted),
+        };
+        if matches!(result, Err(Failure::Interrupted)) {
+            // Containers that were under way are removed in the background.
+            tokio::time::sleep(REMOVAL).await;
         }
+        result
     });
     // Blocking work that is still under way must not hold up an interrupted program.
     runtime.shutdown_background();

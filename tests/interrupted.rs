@@ -1,0 +1,91 @@
+//! Stopped at any moment and called again, a study ends as if nothing had happened.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{TestStudy, docker, root};
+
+fn mined() -> TestStudy {
+    let study = TestStudy::from_definition("quick-tinynn", &[("runs = 10", "runs = 4")]);
+    let made = Command::new("python3")
+        .arg(root().join("tests/fixtures/tinynn/make_history.py"))
+        .arg(study.path().join("upstream"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    study.call(&["mine", "--offline"]).expect(&[0]);
+    study
+}
+
+/// Starts a stage and sends it `signal` after `delay`; gives its exit code, if it had one.
+fn disturb(study: &TestStudy, stage: &[&str], delay: Duration, signal: &str) -> Option<i32> {
+    let mut child = study
+        .command(stage)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(delay);
+    let id = child.id().to_string();
+    // The stage may be over already; then there is nobody to signal.
+    let _ = Command::new("kill").args([signal, &id]).stderr(Stdio::null()).status().unwrap();
+    child.wait().unwrap().code()
+}
+
+/// The results, without the times that differ from run to run.
+fn results(study: &TestStudy) -> Vec<String> {
+    study.call(&["stats"]).expect(&[0]);
+    let text = std::fs::read_to_string(study.path().join("stats/results.csv")).unwrap();
+    let seconds = text.lines().next().unwrap().split(',').position(|n| n == "seconds").unwrap();
+    let kept = |line: &str| {
+        let cells = line.split(',').enumerate().filter(|(i, _)| *i != seconds);
+        cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
+    };
+    text.lines().map(kept).collect()
+}
+
+#[test]
+fn killed_or_interrupted_a_study_goes_on() {
+    if !docker("killed_or_interrupted_a_study_goes_on") {
+        return;
+    }
+    let bugs = ["pr16", "pr30"];
+    let stage = |name: &'static str| [&[name][..], &bugs].concat();
+
+    let calm = mined();
+    calm.call(&stage("build")).expect(&[0]);
+    calm.call(&stage("run")).expect(&[0]);
+
+    let study = mined();
+    for (signal, milliseconds) in [("-KILL", 300), ("-INT", 700), ("-KILL", 1100)] {
+        disturb(&study, &stage("build"), Duration::from_millis(milliseconds), signal);
+    }
+    study.call(&stage("build")).expect(&[0]);
+    for (signal, milliseconds) in [("-KILL", 500), ("-KILL", 900), ("-INT", 1300), ("-TERM", 900)] {
+        let code = disturb(&study, &stage("run"), Duration::from_millis(milliseconds), signal);
+        if signal != "-KILL" {
+            assert!(matches!(code, Some(130 | 0)), "{signal}: {code:?}");
+        }
+    }
+    study.call(&stage("run")).expect(&[0]);
+
+    assert_eq!(results(&study), results(&calm));
+    let again = study.call(&[&["--format", "json"][..], &stage("run")].concat()).expect(&[0]);
+    assert_eq!(again.json()["made"], 0, "nothing is done twice");
+}
+
+#[test]
+fn a_port_in_use_is_said() {
+    if !docker("a_port_in_use_is_said") {
+        return;
+    }
+    let study = mined();
+    study.call(&["build", "pr16"]).expect(&[0]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let told = study.call(&["run", "--executor", "local", "--listen", &address]).expect(&[2]);
+    assert!(told.err.contains(&address) && told.err.contains("in use"), "{}", told.err);
+}
