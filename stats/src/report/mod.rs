@@ -45,6 +45,7 @@ h1 { font-size: 1.7rem } h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bot
 caption { text-align: left; font-weight: 600; padding-bottom: 0.3rem }
 th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #e2e2e2; text-align: left; vertical-align: top }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+td.s { min-width: 16rem; overflow-wrap: anywhere }
 svg { max-width: 100%; height: auto } pre { background: #f4f4f4; padding: 0.8rem; overflow-x: auto }
 nav a { margin-right: 1rem } .lead { font-size: 1.05rem }
 @media print { nav { display: none } body { max-width: none; margin: 0 } figure, table { break-inside: avoid } }
