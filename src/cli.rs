@@ -65,6 +65,8 @@ pub enum Command {
     Run(RunArgs),
     /// Compare the two sides of each bug.
     Stats(StatsArgs),
+    /// Compare the two sides of each bug, and write one page about the whole study.
+    Report(ReportArgs),
     /// Show how many bugs came through each step, and why the others did not.
     Status,
 }
@@ -194,18 +196,46 @@ pub struct StatsArgs {
     /// Analyse a CSV or Parquet file of results instead of a study.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
-    /// The rules of analysis.
-    #[arg(long, default_value = "default")]
-    pub profile: Profile,
     /// Print the tables as LaTeX, whatever --format says.
     #[arg(long)]
     pub latex: bool,
+    /// How runs are compared.
+    #[command(flatten)]
+    pub rules: Rules,
+}
+
+/// How runs are compared.
+#[derive(Debug, Args)]
+pub struct Rules {
+    /// The rules of analysis.
+    #[arg(long, default_value = "default")]
+    pub profile: Profile,
     /// The equivalence margin of every metric, as a fraction (0.005 is half a percentage point).
     #[arg(long, value_name = "FRACTION")]
     pub margin: Option<f64>,
     /// The family-wise error to accept.
     #[arg(long, value_name = "P")]
     pub alpha: Option<f64>,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The page to write; else stats/report.html in the study.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write all tables as Markdown too.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Write all tables as LaTeX (booktabs) too.
+    #[arg(long, value_name = "FILE")]
+    pub latex: Option<PathBuf>,
+    /// Write each figure as SVG, and PNG where there is a font, into this folder too.
+    #[arg(long, value_name = "DIR")]
+    pub figures: Option<PathBuf>,
+    /// How runs are compared.
+    #[command(flatten)]
+    pub rules: Rules,
 }
 
 /// What else `stats` prints.

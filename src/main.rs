@@ -10,6 +10,7 @@ mod label;
 mod mine;
 mod output;
 mod progress;
+mod report;
 mod run;
 mod stats_cmd;
 mod status;
@@ -60,6 +61,7 @@ async fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Build(args) => build::build(cli, args).await,
         Command::Run(args) => run::run(cli, args).await,
         Command::Stats(args) => stats_cmd::stats(cli, args),
+        Command::Report(args) => report::report(cli, args),
         Command::Status => status::status(cli),
     }
 }

@@ -2,9 +2,9 @@
 
 use anyhow::anyhow;
 use stats::{Analysis, Options, Results, SeedPolicy, render};
-use study::Study;
+use study::{Store, Study};
 
-use crate::cli::{Cli, Format, Profile, StatsArgs, StatsCommand};
+use crate::cli::{Cli, Format, Profile, Rules, StatsArgs, StatsCommand};
 use crate::failure::Failure;
 use crate::{output, studies};
 
@@ -15,34 +15,43 @@ pub fn stats(cli: &Cli, args: &StatsArgs) -> Result<(), Failure> {
         let report = stats::paper::table_iv_report(form);
         return output::print_text(&report);
     }
-    let mut options = match args.profile {
-        Profile::Default => Options::default(),
-        Profile::Paper => Options::paper(),
-    };
     let analysis = match &args.results {
         Some(file) => {
-            override_options(&mut options, args)?;
+            let mut options = profile(&args.rules);
+            override_options(&mut options, &args.rules)?;
             let results = Results::read(file).map_err(Failure::input)?;
             stats::analyse(&results, &options)
         }
         None => {
             let study = studies::open(cli)?;
-            options.alpha = study.config.stats.alpha;
-            options.default_margin = study.config.stats.margin;
-            override_options(&mut options, args)?;
-            analyse_study(&study, options)?
+            analyse_study(&study, &study.store()?, &args.rules)?.1
         }
     };
     output::print_text(&render::render(&analysis, form))
 }
 
-fn analyse_study(study: &Study, mut options: Options) -> Result<Analysis, Failure> {
+fn profile(rules: &Rules) -> Options {
+    match rules.profile {
+        Profile::Default => Options::default(),
+        Profile::Paper => Options::paper(),
+    }
+}
+
+/// Analyses a study, writes what came out into its `stats/`, and gives it with what went in.
+pub fn analyse_study(
+    study: &Study,
+    store: &Store,
+    rules: &Rules,
+) -> Result<(Results, Analysis), Failure> {
+    let mut options = profile(rules);
+    options.alpha = study.config.stats.alpha;
+    options.default_margin = study.config.stats.margin;
+    override_options(&mut options, rules)?;
     options.seed_policy = match study.config.run.seed_policy {
         study::SeedPolicy::Single => SeedPolicy::Single,
         study::SeedPolicy::PerRun => SeedPolicy::PerRun,
     };
-    let store = study.store()?;
-    let input = stats::store::read(&store).map_err(Failure::input)?;
+    let input = stats::store::read(store).map_err(Failure::input)?;
     options.invalid = input.invalid;
     let analysis = stats::analyse(&input.results, &options);
     let file = study.analysis_file();
@@ -59,14 +68,14 @@ fn analyse_study(study: &Study, mut options: Options) -> Result<Analysis, Failur
     write(&file.with_file_name("tests.csv"), render::csv(&analysis))?;
     // Last: `status` takes it as the sign that the analysis is done.
     write(&file, render::json(&analysis))?;
-    Ok(analysis)
+    Ok((input.results, analysis))
 }
 
-fn override_options(options: &mut Options, args: &StatsArgs) -> Result<(), Failure> {
-    if let Some(alpha) = args.alpha {
+fn override_options(options: &mut Options, rules: &Rules) -> Result<(), Failure> {
+    if let Some(alpha) = rules.alpha {
         options.alpha = alpha;
     }
-    if let Some(margin) = args.margin {
+    if let Some(margin) = rules.margin {
         options.default_margin = margin;
     }
     options.check().map_err(|problem| Failure::input(anyhow!(problem)))

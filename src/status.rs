@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use study::{BugId, Study, Verdict};
+use study::funnel::Funnel;
+use study::{BugId, Store, Study, Verdict};
 
 use crate::cli::Cli;
 use crate::failure::Failure;
@@ -12,6 +13,19 @@ use crate::studies;
 /// Prints how many bugs came through each step, and why the others did not.
 pub fn status(cli: &Cli) -> Result<(), Failure> {
     let study = studies::open(cli)?;
+    let funnel = funnel(&study, &study.store()?)?;
+    let mut rows = Rows::new(&["step", "bugs", "lost", "reason"]);
+    for (step, count, losses) in funnel.steps() {
+        rows.push([step, &count.to_string(), "", ""]);
+        for loss in losses {
+            rows.push(["", "", loss.bug.as_str(), &loss.reason]);
+        }
+    }
+    output::print(cli.format, &funnel, &rows)
+}
+
+/// The funnel, as far as the stages have come.
+pub fn funnel(study: &Study, store: &Store) -> Result<Funnel, Failure> {
     let corpus = match study.corpus() {
         Ok(corpus) => corpus,
         Err(study::StudyError::Corpus(study::corpus::CorpusError::Missing { .. })) => Vec::new(),
@@ -22,15 +36,7 @@ pub fn status(cli: &Cli) -> Result<(), Failure> {
     } else {
         study::selection::read(&study.selection_file())?
     };
-    let funnel = study::funnel::count(&corpus, &choices, &study.store()?, &verdicts(&study)?)?;
-    let mut rows = Rows::new(&["step", "bugs", "lost", "reason"]);
-    for (step, count, losses) in funnel.steps() {
-        rows.push([step, &count.to_string(), "", ""]);
-        for loss in losses {
-            rows.push(["", "", loss.bug.as_str(), &loss.reason]);
-        }
-    }
-    output::print(cli.format, &funnel, &rows)
+    Ok(study::funnel::count(&corpus, &choices, store, &verdicts(study)?)?)
 }
 
 /// What `stats` concluded last.

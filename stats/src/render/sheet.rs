@@ -117,7 +117,12 @@ impl Sheet {
     pub fn html(&self) -> String {
         let line = |cells: &[String], tag: &str| {
             let cells = cells.iter().enumerate().map(|(place, cell)| {
-                let class = if place >= self.numbers_from { " class=\"n\"" } else { "" };
+                let class = match place >= self.numbers_from {
+                    true => " class=\"n\"",
+                    // A sentence: not to be squeezed into a narrow column.
+                    false if cell.chars().count() > 40 => " class=\"s\"",
+                    false => "",
+                };
                 format!("<{tag}{class}>{}</{tag}>", html_escape(cell))
             });
             format!("<tr>{}</tr>\n", cells.collect::<String>())
