@@ -11,6 +11,7 @@ mod mine;
 mod output;
 mod progress;
 mod run;
+mod serve;
 mod stats_cmd;
 mod status;
 mod studies;
@@ -29,10 +30,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::stage(error).report(),
     };
+    // The server ends on a signal too, but in order.
+    let ends_itself = matches!(cli.command, Command::Serve(_));
     let result = runtime.block_on(async {
         tokio::select! {
             result = dispatch(&cli) => result,
-            () = interrupted() => Err(Failure::Interrupted),
+            () = interrupted(), if !ends_itself => Err(Failure::Interrupted),
         }
     });
     // Blocking work that is still under way must not hold up an interrupted program.
@@ -51,6 +54,8 @@ async fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Label(args) => label::label(cli, args),
         Command::Build(args) => build::build(cli, args).await,
         Command::Run(args) => run::run(cli, args).await,
+        Command::Serve(args) => serve::serve(cli, args).await,
+        Command::Ticket(args) => serve::ticket(cli, args),
         Command::Stats(args) => stats_cmd::stats(cli, args),
         Command::Status => status::status(cli),
     }
