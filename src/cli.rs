@@ -63,6 +63,10 @@ pub enum Command {
     Build(BuildArgs),
     /// Train the study's model on both artifacts of each bug.
     Run(RunArgs),
+    /// Serve seeds, data and metrics to clients that were started by hand or on other machines.
+    Serve(ServeArgs),
+    /// Print the ticket with which a client of `serve` takes one run.
+    Ticket(TicketArgs),
     /// Compare the two sides of each bug.
     Stats(StatsArgs),
     /// Compare the two sides of each bug, and write one page about the whole study.
@@ -175,6 +179,55 @@ pub struct RunArgs {
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where to listen: HOST:PORT or unix:PATH; may be given several times. An address that is not
+    /// this machine's own (127.0.0.1, [::1]) needs a token.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4747")]
+    pub listen: Vec<ListenAddress>,
+    /// A file with the token that clients must show, at least 16 characters; else the one in the
+    /// environment's REPRODUCEML_TOKEN, if any.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `ticket`.
+#[derive(Debug, Args)]
+pub struct TicketArgs {
+    /// The experiment, as `run --dry-run` lists it.
+    pub experiment: study::ExperimentId,
+    /// The run's number, from 0.
+    pub run: u32,
+}
+
+/// A place to listen as it is given on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A path for a Unix socket.
+    Unix(PathBuf),
+    /// An address and a port.
+    Tcp(std::net::SocketAddr),
+}
+
+impl std::str::FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err("expected a path after `unix:`".to_owned()),
+                path => Ok(Self::Unix(path.into())),
+            };
+        }
+        let address = text.strip_prefix("tcp:").unwrap_or(text);
+        address.parse().map(Self::Tcp).map_err(|_| {
+            "expected an address and a port, such as 127.0.0.1:4747 or [::1]:4747, or unix:PATH"
+                .to_owned()
+        })
+    }
 }
 
 /// Where runs are started.

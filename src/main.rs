@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod report;
 mod run;
+mod serve;
 mod stats_cmd;
 mod status;
 mod studies;
@@ -33,10 +34,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::stage(error).report(),
     };
+    // The server ends on a signal too, but in order.
+    let ends_itself = matches!(cli.command, Command::Serve(_));
     let result = runtime.block_on(async {
         let result = tokio::select! {
             result = dispatch(&cli) => result,
-            () = interrupted() => Err(Failure::Interrupted),
+            () = interrupted(), if !ends_itself => Err(Failure::Interrupted),
         };
         if matches!(result, Err(Failure::Interrupted)) {
             // Containers that were under way are removed in the background.
@@ -60,6 +63,8 @@ async fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Label(args) => label::label(cli, args),
         Command::Build(args) => build::build(cli, args).await,
         Command::Run(args) => run::run(cli, args).await,
+        Command::Serve(args) => serve::serve(cli, args).await,
+        Command::Ticket(args) => serve::ticket(cli, args),
         Command::Stats(args) => stats_cmd::stats(cli, args),
         Command::Report(args) => report::report(cli, args),
         Command::Status => status::status(cli),

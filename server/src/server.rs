@@ -67,7 +67,7 @@ impl Server {
         study: Arc<Study>,
         config: ServerConfig,
     ) -> Result<ServerHandle, ServerError> {
-        let tickets = Tickets::open(&study.root().join("server.key"))?;
+        let tickets = Tickets::of(&study)?;
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         let mut sockets = Vec::new();

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use study::{ExperimentId, RunKey};
+use study::{ExperimentId, RunKey, Study};
 
 use crate::error::ServerError;
 
@@ -20,6 +20,15 @@ use crate::error::ServerError;
 pub struct Ticket(String);
 
 impl Ticket {
+    /// A ticket for one run of a study, made beside a server that may be running or not. It is
+    /// newer than those before it as far as the clocks of their machines agree.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the study's key cannot be read or made.
+    pub fn issue(study: &Study, key: &RunKey) -> Result<Self, ServerError> {
+        Ok(Tickets::of(study)?.issue(key))
+    }
+
     /// The text to give to the client.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -39,8 +48,13 @@ pub(crate) struct Tickets {
 }
 
 impl Tickets {
+    /// The tickets of a study.
+    pub(crate) fn of(study: &Study) -> Result<Self, ServerError> {
+        Self::open(&study.root().join("server.key"))
+    }
+
     /// Reads the key at `path`, or makes one that only its owner can read.
-    pub(crate) fn open(path: &Path) -> Result<Self, ServerError> {
+    fn open(path: &Path) -> Result<Self, ServerError> {
         let io = |source| ServerError::Io { path: path.to_owned(), source };
         if !path.exists() {
             let key = random::<64>()?;
