@@ -86,7 +86,10 @@ pub fn others(paint: Paint, labels: &[Label], asked: &[Criterion]) {
             true => String::new(),
             false => format!("   ({})", clean(&label.note)),
         };
-        eprintln!("{}{note}", paint.bold(&format!("{}: {}", clean(&label.rater), answers.join(", "))));
+        eprintln!(
+            "{}{note}",
+            paint.bold(&format!("{}: {}", clean(&label.rater), answers.join(", ")))
+        );
     }
 }
 

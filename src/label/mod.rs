@@ -49,7 +49,8 @@ fn people_judge(corpus: Vec<Bug>) -> Vec<Bug> {
 }
 
 fn rater(given: Option<String>) -> Result<String, Failure> {
-    let say = |what: &str| Failure::input(anyhow::anyhow!("{what}; say who labels with --rater NAME"));
+    let say =
+        |what: &str| Failure::input(anyhow::anyhow!("{what}; say who labels with --rater NAME"));
     let name = given.or_else(|| std::env::var("USER").ok()).unwrap_or_default();
     let name = name.trim();
     if name.is_empty() {

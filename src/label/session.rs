@@ -69,7 +69,9 @@ impl Session {
             card::others(self.paint, &task.others, &task.asked);
             let first = match from_behind {
                 true => task.asked.len().saturating_sub(1),
-                false => task.asked.iter().position(|c| self.answer(task, *c).is_none()).unwrap_or(0),
+                false => {
+                    task.asked.iter().position(|c| self.answer(task, *c).is_none()).unwrap_or(0)
+                }
             };
             from_behind = false;
             match self.ask(task, first)? {

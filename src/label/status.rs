@@ -51,7 +51,6 @@ pub fn status(cli: &Cli, bugs: &[Bug], labels: &Labels) -> Result<(), Failure> {
             "bug": found.bug, "criterion": found.criterion.as_str(), "answers": answers,
         }));
     }
-    let value =
-        serde_json::json!({"raters": progress, "agreement": kappas, "disagreements": open});
+    let value = serde_json::json!({"raters": progress, "agreement": kappas, "disagreements": open});
     output::print(cli.format, &value, &rows)
 }
