@@ -57,7 +57,7 @@ pub enum Command {
     Doctor,
     /// Read release notes and git history into the study's corpus.
     Mine(MineArgs),
-    /// Import, export and compare people's labels.
+    /// Judge bugs by the study's criteria, one key each; compare and settle people's labels.
     Label(LabelArgs),
     /// Make an artifact of the commit before and after each fix.
     Build(BuildArgs),
@@ -113,13 +113,40 @@ pub struct MineArgs {
 
 /// Arguments of `label`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct LabelArgs {
+    /// What to do instead of labelling.
+    #[command(subcommand)]
+    pub what: Option<LabelCommand>,
+    /// Who labels; else the name you are logged in with.
+    #[arg(long, value_name = "NAME")]
+    pub rater: Option<String>,
+    /// Only this bug, also when it is labelled; any number of times.
+    #[arg(long, value_name = "BUG")]
+    pub bug: Vec<BugId>,
+    /// A clone of the framework's repository to show changes from; else the one of study.toml.
+    #[arg(long, value_name = "CLONE")]
+    pub repo: Option<PathBuf>,
     /// Merge the labels of a CSV file into the study's.
     #[arg(long, value_name = "CSV")]
     pub import: Option<PathBuf>,
     /// Write the study's labels to a CSV file.
     #[arg(long, value_name = "CSV", conflicts_with = "import")]
     pub export: Option<PathBuf>,
+}
+
+/// What else `label` does.
+#[derive(Debug, Subcommand)]
+pub enum LabelCommand {
+    /// Show how far each rater is, how well they agree, and where they do not.
+    Status,
+    /// Settle what raters disagree on.
+    Resolve {
+        /// A clone of the framework's repository to show changes from; else the one of
+        /// study.toml.
+        #[arg(long, value_name = "CLONE")]
+        repo: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `build`.

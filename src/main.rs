@@ -60,7 +60,7 @@ async fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Init(args) => init::init(cli, args),
         Command::Doctor => doctor::doctor(cli).await,
         Command::Mine(args) => mine::mine(cli, args).await,
-        Command::Label(args) => label::label(cli, args),
+        Command::Label(args) => label::label(cli, args).await,
         Command::Build(args) => build::build(cli, args).await,
         Command::Run(args) => run::run(cli, args).await,
         Command::Serve(args) => serve::serve(cli, args).await,

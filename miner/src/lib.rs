@@ -9,6 +9,7 @@ pub mod history;
 pub mod labels;
 mod mine;
 pub mod notes;
+pub mod patch;
 mod planted;
 pub mod resolve;
 pub mod scope;

@@ -144,7 +144,7 @@ fn repository(
     if !clone::is_address(&text) {
         return clone::open(&path).map(Some);
     }
-    let ours = study.cache_dir().join("clone.git");
+    let ours = clone::ours(study);
     if options.offline {
         if ours.is_dir() {
             return clone::open(&ours).map(Some);

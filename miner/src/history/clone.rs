@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use git2::{AutotagOption, FetchOptions, RemoteCallbacks, Repository};
+use study::Study;
 
 use super::HistoryError;
 use super::index::Name;
@@ -27,6 +28,11 @@ pub fn open(path: &Path) -> Result<Repository, HistoryError> {
 /// Whether `clone` is an address to clone from rather than a path.
 pub fn is_address(clone: &str) -> bool {
     clone.contains("://") || clone.starts_with("git@")
+}
+
+/// Where the study's own clone lies, if it ever was made.
+pub fn ours(study: &Study) -> PathBuf {
+    study.cache_dir().join("clone.git")
 }
 
 /// Makes the bare clone `into` from `address`, or brings it up to date: the main line, release
