@@ -276,6 +276,9 @@ pub struct StatsArgs {
     /// Analyse a CSV or Parquet file of results instead of a study.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
+    /// Print only the verdicts, with their reasons.
+    #[arg(long, conflicts_with = "latex")]
+    pub verdicts: bool,
     /// Print the tables as LaTeX, whatever --format says.
     #[arg(long)]
     pub latex: bool,

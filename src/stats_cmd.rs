@@ -6,7 +6,8 @@ use study::{Store, Study};
 
 use crate::cli::{Cli, Format, Profile, Rules, StatsArgs, StatsCommand};
 use crate::failure::Failure;
-use crate::{output, studies};
+use crate::output::{self, Rows};
+use crate::studies;
 
 /// Prints the analysis of a study, of a file of results, or of the paper's table.
 pub fn stats(cli: &Cli, args: &StatsArgs) -> Result<(), Failure> {
@@ -27,7 +28,18 @@ pub fn stats(cli: &Cli, args: &StatsArgs) -> Result<(), Failure> {
             analyse_study(&study, &study.store()?, &args.rules)?.1
         }
     };
+    if args.verdicts {
+        return print_verdicts(cli, &analysis);
+    }
     output::print_text(&render::render(&analysis, form))
+}
+
+fn print_verdicts(cli: &Cli, analysis: &Analysis) -> Result<(), Failure> {
+    let mut rows = Rows::new(&["bug", "verdict", "reason"]);
+    for entry in &analysis.verdicts {
+        rows.push([entry.bug.as_str(), entry.verdict.name(), &entry.reason]);
+    }
+    output::print(cli.format, &analysis.verdicts, &rows)
 }
 
 fn profile(rules: &Rules) -> Options {
