@@ -3,6 +3,9 @@
 //! Counts are kept as floating-point numbers, which hold them to 15 digits up to 1e308. Sums of
 //! positive terms keep that accuracy; where differences are taken, numbers of twice the width do.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 /// [`DistinctU`] takes at most this many values in all: (1000 choose 500) is about 2.7e299.
 pub const LARGEST_DISTINCT: usize = 1000;
 
@@ -19,6 +22,23 @@ pub struct DistinctU {
 }
 
 impl DistinctU {
+    /// As [`DistinctU::new`], kept until this thread asks for other sizes: the tests of a study
+    /// mostly share theirs.
+    pub fn shared(n: usize, m: usize) -> Option<Rc<Self>> {
+        thread_local! {
+            static LAST: RefCell<Option<(usize, usize, Rc<DistinctU>)>> =
+                const { RefCell::new(None) };
+        }
+        LAST.with_borrow_mut(|last| {
+            if let Some((_, _, counts)) = last.as_ref().filter(|(a, b, _)| (*a, *b) == (n, m)) {
+                return Some(Rc::clone(counts));
+            }
+            let counts = Rc::new(Self::new(n, m)?);
+            *last = Some((n, m, Rc::clone(&counts)));
+            Some(counts)
+        })
+    }
+
     /// Counts orders of `n` and `m` values; nothing if there are more than [`LARGEST_DISTINCT`].
     ///
     /// The counts are the coefficients of the Gaussian binomial, Π (1 − q^(m+i)) / (1 − q^i) for

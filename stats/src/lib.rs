@@ -13,6 +13,7 @@
 pub mod adjust;
 pub mod analyse;
 pub mod analysis;
+pub mod batch;
 pub mod brunner_munzel;
 pub mod counting;
 pub mod effect;

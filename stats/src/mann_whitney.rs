@@ -155,7 +155,7 @@ pub fn exact(x: &[f64], y: &[f64], alternative: Alternative) -> Result<MannWhitn
 
 fn exact_ranked(ranked: &Ranked, alternative: Alternative) -> Result<MannWhitney, SampleError> {
     let (n, m) = (ranked.n, ranked.m);
-    let tails = counting::DistinctU::new(n, m).ok_or(SampleError::TooLarge { n, m })?;
+    let tails = counting::DistinctU::shared(n, m).ok_or(SampleError::TooLarge { n, m })?;
     let u = (ranked.doubled_u() / 2) as usize;
     let p = match alternative {
         Alternative::Less => tails.at_most(u),
@@ -236,19 +236,31 @@ pub fn asymptotic(
 }
 
 fn asymptotic_ranked(ranked: &Ranked, alternative: Alternative, continuity: bool) -> MannWhitney {
-    let sigma = standard_deviation_of_u(ranked.n, ranked.m, tie_term(&ranked.groups));
-    if ranked.constant() || sigma == 0.0 {
-        return ranked.result(1.0, Method::Constant);
+    let ties = (tie_term(&ranked.groups), ranked.constant());
+    asymptotic_of((ranked.n, ranked.m), ranked.u(), ties, alternative, continuity)
+}
+
+/// The asymptotic test of a known U; `ties` is Σ(t³ − t), and whether all values are equal.
+pub(crate) fn asymptotic_of(
+    (n, m): (usize, usize),
+    u: f64,
+    ties: (f64, bool),
+    alternative: Alternative,
+    continuity: bool,
+) -> MannWhitney {
+    let sigma = standard_deviation_of_u(n, m, ties.0);
+    if ties.1 || sigma == 0.0 {
+        return MannWhitney { u, p_value: 1.0, method: Method::Constant };
     }
     let method = if continuity { Method::Asymptotic } else { Method::AsymptoticUncorrected };
     let half = if continuity { 0.5 } else { 0.0 };
-    let distance = ranked.u() - 0.5 * ranked.n as f64 * ranked.m as f64;
+    let distance = u - 0.5 * n as f64 * m as f64;
     let p = match alternative {
         Alternative::TwoSided => 2.0 * normal_sf((distance.abs() - half) / sigma),
         Alternative::Less => normal_sf(-(distance + half) / sigma),
         Alternative::Greater => normal_sf((distance - half) / sigma),
     };
-    ranked.result(p, method)
+    MannWhitney { u, p_value: clamp_p(p), method }
 }
 
 /// The p-value of the normal approximation with continuity correction for a distance |U − nm/2|

@@ -56,7 +56,7 @@ pub fn hodges_lehmann(
         Choice::Asymptotic => false,
     };
     let tail = 0.5 * (1.0 - level);
-    let distribution = if exact && !ranked.tied() { DistinctU::new(n, m) } else { None };
+    let distribution = if exact && !ranked.tied() { DistinctU::shared(n, m) } else { None };
     let (place, attained) = match distribution {
         Some(u) => {
             let place = u.quantile(tail).max(1);
