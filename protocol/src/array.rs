@@ -126,7 +126,14 @@ impl ArrayHeader {
     /// # Errors
     /// [`ArrayError::Digest`] when they differ.
     pub fn verify(&self, data: &[u8]) -> Result<(), ArrayError> {
-        let found = Digest::of(data);
+        self.compare(Digest::of(data))
+    }
+
+    /// Compares the digest with the one that the bytes that arrived were found to have.
+    ///
+    /// # Errors
+    /// [`ArrayError::Digest`] when they differ.
+    pub fn compare(&self, found: Digest) -> Result<(), ArrayError> {
         if found == self.sha256 {
             Ok(())
         } else {

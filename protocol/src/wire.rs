@@ -9,6 +9,13 @@ use thiserror::Error;
 use crate::array::{ArrayError, ArrayHeader};
 use crate::frame::{FrameError, HEADER, Header, Kind, MAX_PAYLOAD};
 use crate::message::{self, MessageError};
+use crate::value::Digest;
+
+/// Longest payload that is sent together with its header, in bytes.
+const SMALL: usize = 1 << 16;
+
+/// Shortest array whose digest is worth a thread of its own, in bytes.
+const LONG: u64 = 8 << 20;
 
 /// Why a message could not be sent or received.
 #[derive(Debug, Error)]
@@ -68,8 +75,13 @@ impl<S: Read + Write> Wire<S> {
     /// [`WireError`] when the payload is too long or the stream fails.
     pub fn send_frame(&mut self, kind: Kind, payload: &[u8]) -> Result<(), WireError> {
         let header = Header::seal(kind, self.sent, payload)?;
-        self.stream.write_all(&header.encode())?;
-        self.stream.write_all(payload)?;
+        if payload.len() <= SMALL {
+            // One packet, one system call.
+            self.stream.write_all(&[&header.encode(), payload].concat())?;
+        } else {
+            self.stream.write_all(&header.encode())?;
+            self.stream.write_all(payload)?;
+        }
         self.sent = self.sent.saturating_add(1);
         Ok(())
     }
@@ -100,17 +112,31 @@ impl<S: Read + Write> Wire<S> {
     /// # Errors
     /// [`WireError`] when the stream fails or the frame is not good.
     pub fn receive_frame(&mut self, kind: Kind) -> Result<Vec<u8>, WireError> {
+        let header = self.receive_header()?;
+        let mut payload = vec![0; header.length];
+        self.receive_payload(&header, kind, &mut payload)?;
+        Ok(payload)
+    }
+
+    fn receive_header(&mut self) -> Result<Header, WireError> {
         let mut head = [0; HEADER];
         self.stream.read_exact(&mut head)?;
-        let header = Header::decode(&head, self.received, MAX_PAYLOAD)?;
-        let mut payload = vec![0; header.length];
-        self.stream.read_exact(&mut payload)?;
-        header.verify(&payload)?;
+        Ok(Header::decode(&head, self.received, MAX_PAYLOAD)?)
+    }
+
+    fn receive_payload(
+        &mut self,
+        header: &Header,
+        expected: Kind,
+        payload: &mut [u8],
+    ) -> Result<(), WireError> {
+        self.stream.read_exact(payload)?;
+        header.verify(payload)?;
         self.received = self.received.saturating_add(1);
-        if header.kind == kind {
-            Ok(payload)
+        if header.kind == expected {
+            Ok(())
         } else {
-            Err(WireError::Kind { found: header.kind, expected: kind })
+            Err(WireError::Kind { found: header.kind, expected })
         }
     }
 
@@ -129,16 +155,48 @@ impl<S: Read + Write> Wire<S> {
     /// [`WireError`] when the header is wrong, the stream fails or the digest differs.
     pub fn receive_data(&mut self, array: &ArrayHeader, limit: u64) -> Result<Vec<u8>, WireError> {
         array.check(limit)?;
-        let mut data = Vec::new();
-        while (data.len() as u64) < array.bytes {
-            let chunk = self.receive_frame(Kind::Data)?;
-            let left = array.bytes - data.len() as u64;
-            if chunk.is_empty() || chunk.len() as u64 > left {
-                return Err(WireError::Chunk { length: chunk.len(), left });
-            }
-            data.extend_from_slice(&chunk);
+        let too_long = |_| ArrayError::TooLong { length: array.bytes, limit };
+        let mut data = vec![0; usize::try_from(array.bytes).map_err(too_long)?];
+        if array.bytes < LONG {
+            self.receive_pieces(&mut data, |_| {})?;
+            array.verify(&data)?;
+            return Ok(data);
         }
-        array.verify(&data)?;
+        // Hashing takes longer than receiving, so it begins with the first frame.
+        let found = std::thread::scope(|scope| {
+            let (pieces, arriving) = std::sync::mpsc::channel();
+            let digest = scope.spawn(|| Digest::of_pieces(arriving));
+            // A thread that is gone is found out about when it is joined.
+            self.receive_pieces(&mut data, |piece| {
+                let _ = pieces.send(piece);
+            })?;
+            drop(pieces);
+            let gone = |_| io::Error::other("the thread that hashes ended early");
+            Ok::<_, WireError>(digest.join().map_err(gone)?)
+        })?;
+        array.compare(found)?;
         Ok(data)
+    }
+
+    /// Fills `data` from data frames and tells of each piece when its checksum was right.
+    fn receive_pieces<'a>(
+        &mut self,
+        mut data: &'a mut [u8],
+        mut tell: impl FnMut(&'a [u8]),
+    ) -> Result<(), WireError> {
+        while !data.is_empty() {
+            let header = self.receive_header()?;
+            let left = data.len();
+            let Some((piece, rest)) = data.split_at_mut_checked(header.length) else {
+                return Err(WireError::Chunk { length: header.length, left: left as u64 });
+            };
+            self.receive_payload(&header, Kind::Data, piece)?;
+            if piece.is_empty() {
+                return Err(WireError::Chunk { length: 0, left: left as u64 });
+            }
+            tell(piece);
+            data = rest;
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use crate::challenge::Fetch;
 use crate::error::ServerError;
 
 /// One place to listen.
@@ -110,6 +111,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// The folder of the challenges' files, one folder a challenge.
     pub data_dir: PathBuf,
+    /// Where files that are missing there come from.
+    pub fetch: Fetch,
     /// Whether jobs ask for digests after each batch and around each module.
     pub trace: bool,
 }
@@ -118,6 +121,7 @@ impl ServerConfig {
     /// A server on one free TCP port of the loopback interface, with the usual limits.
     pub fn loopback(data_dir: PathBuf) -> Self {
         let listen = vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))];
-        Self { listen, token: None, limits: Limits::default(), data_dir, trace: false }
+        let fetch = Fetch::from_environment();
+        Self { listen, token: None, limits: Limits::default(), data_dir, fetch, trace: false }
     }
 }

@@ -91,7 +91,12 @@ impl Server {
             study,
             tickets,
             holds: Holds::new(limits.lease),
-            datasets: Datasets::new(config.data_dir.clone(), limits.cache, limits.synthetic),
+            datasets: Datasets::new(
+                config.data_dir.clone(),
+                config.fetch.clone(),
+                limits.cache,
+                limits.synthetic,
+            ),
             events,
             config,
         });

@@ -1,12 +1,15 @@
 //! Challenges from files: small ones in the published formats.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::Digest;
 use reproduceml_server::challenge::files::{Idx, Published, cifar10, idx, read};
-use reproduceml_server::challenge::{ChallengeError, Known};
+use reproduceml_server::challenge::{ChallengeError, Fetch, Known};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -41,7 +44,8 @@ fn through_idx(contents: [Vec<u8>; 4], packed: bool) -> Result<[usize; 2], Chall
         packed: &digests[i][0],
         plain: Some(&digests[i][1]),
     });
-    let (train, test) = idx(folder.path(), &Idx { source: "somewhere", classes: 10, files })?;
+    let (train, test) =
+        idx(folder.path(), &Idx { source: "somewhere", classes: 10, files }, &Fetch::Never)?;
     assert_eq!(train.shape, [1, 2, 3]);
     assert_eq!(train.pixels, (0..18).collect::<Vec<u8>>());
     assert_eq!(train.labels, [7, 8, 9]);
@@ -90,7 +94,7 @@ fn a_missing_or_changed_file_says_where_the_right_one_is() {
         (Known::FashionMnist, "fashion-mnist"),
         (Known::Cifar10, "cifar10"),
     ] {
-        let error = read(folder.path(), known).unwrap_err();
+        let error = read(folder.path(), known, &Fetch::Never).unwrap_err();
         assert!(matches!(error, ChallengeError::Missing { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("https://") && text.contains("SHA-256"), "{text}");
@@ -99,7 +103,7 @@ fn a_missing_or_changed_file_says_where_the_right_one_is() {
     let path = folder.path().join("mnist");
     std::fs::create_dir(&path).unwrap();
     std::fs::write(path.join("train-images-idx3-ubyte.gz"), gzip(b"other")).unwrap();
-    let error = read(folder.path(), Known::Mnist).unwrap_err();
+    let error = read(folder.path(), Known::Mnist, &Fetch::Never).unwrap_err();
     assert!(matches!(error, ChallengeError::Digest { .. }), "{error}");
 }
 
@@ -131,7 +135,8 @@ fn cifar10_is_read_from_its_archive() {
     }
     let load = |members: &[(&str, Vec<u8>)]| {
         let digest = archive(folder.path(), members);
-        cifar10(folder.path(), &Published { name: "c.tar", packed: &digest, plain: None })
+        let archive = Published { name: "c.tar", packed: &digest, plain: None };
+        cifar10(folder.path(), &archive, &Fetch::Never)
     };
     let (train, test) = load(&members).unwrap();
     assert_eq!(train.labels, [0, 1, 2, 3, 4]);
@@ -143,4 +148,78 @@ fn cifar10_is_read_from_its_archive() {
     assert!(load(&members).unwrap_err().to_string().contains("not 0 to 9"));
     members.remove(1);
     assert!(load(&members).unwrap_err().to_string().contains("test_batch.bin is missing"));
+}
+
+/// A mirror on this machine that answers each path of `files` with its content, counting.
+fn mirror(files: Vec<(String, Vec<u8>)>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = request.next().unwrap().unwrap();
+            while request.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let path = first.split(' ').nth(1).unwrap();
+            counter.fetch_add(1, Ordering::SeqCst);
+            let (status, content) = match files.iter().find(|(name, _)| name == path) {
+                Some((_, content)) => ("200 OK", &content[..]),
+                None => ("404 Not Found", &b""[..]),
+            };
+            let length = content.len();
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n").unwrap();
+            stream.write_all(b"Connection: close\r\n\r\n").unwrap();
+            stream.write_all(content).unwrap();
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn missing_files_are_fetched_once_and_only_if_they_are_the_published_ones() {
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no curl");
+        return;
+    }
+    let packed = good().map(|content| gzip(&content));
+    let digests = packed.clone().map(|bytes| Digest::of(&bytes).to_string());
+    let names = ["a", "b", "c", "d"];
+    let files =
+        std::array::from_fn(|i| Published { name: names[i], packed: &digests[i], plain: None });
+    let set = Idx { source: "somewhere", classes: 10, files };
+    let served = |packed: &[Vec<u8>]| {
+        let paths = names.map(|name| format!("/small/{name}.gz"));
+        mirror(paths.into_iter().zip(packed.to_vec()).collect())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("small");
+    let left = || std::fs::read_dir(&place).map_or(0, Iterator::count);
+
+    let gone = Fetch::Mirror("http://127.0.0.1:9".into());
+    let error = idx(&place, &set, &gone).unwrap_err();
+    assert!(matches!(error, ChallengeError::Missing { .. }), "{error}");
+    let text = error.to_string();
+    for words in ["a.gz", &digests[0], "somewhere", &place.display().to_string(), "127.0.0.1:9"] {
+        assert!(text.contains(words), "no {words} in: {text}");
+    }
+    let mut changed = packed.clone();
+    changed[2][10] ^= 1;
+    let (address, _) = served(&changed);
+    let error = idx(&place, &set, &Fetch::Mirror(address)).unwrap_err().to_string();
+    assert!(error.contains("c.gz has SHA-256"), "{error}");
+    assert_eq!(left(), 2, "the damaged one is not kept, nor a part of it");
+    let (address, asked) = served(&packed);
+    let fetch = Fetch::Mirror(address);
+    let (train, test) = idx(&place, &set, &fetch).unwrap();
+    assert_eq!((train.labels.len(), test.labels.len()), (3, 1));
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "two were there");
+    idx(&place, &set, &fetch).unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "nothing is fetched again");
+    assert_eq!(left(), 4);
+    let (address, _) = served(&[]);
+    let empty = folder.path().join("other");
+    let error = idx(&empty, &set, &Fetch::Mirror(address)).unwrap_err().to_string();
+    assert!(error.contains("404"), "{error}");
 }

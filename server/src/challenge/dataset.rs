@@ -11,7 +11,7 @@ use study::{Challenge, Experiment};
 
 use super::permutation::permutation;
 use super::pool::Pool;
-use super::{ChallengeError, Known, synthetic};
+use super::{ChallengeError, Fetch, Known, synthetic};
 use crate::bytes::{label_bytes, u32_bytes};
 use crate::metrics::Metrics;
 
@@ -161,16 +161,17 @@ type Key = (String, u32, u32, u32, u32);
 #[derive(Debug)]
 pub struct Datasets {
     data_dir: PathBuf,
+    fetch: Fetch,
     cache: u64,
     synthetic: u64,
     recent: Mutex<Vec<(Key, Arc<Dataset>)>>,
 }
 
 impl Datasets {
-    /// Datasets from files in `data_dir`, keeping at most `cache` bytes that nobody uses and
+    /// Datasets from files in `data_dir`, those missing got by `fetch`, keeping at most `cache` bytes that nobody uses and
     /// making synthetic ones of at most `synthetic` bytes.
-    pub fn new(data_dir: PathBuf, cache: u64, synthetic: u64) -> Self {
-        Self { data_dir, cache, synthetic, recent: Mutex::default() }
+    pub fn new(data_dir: PathBuf, fetch: Fetch, cache: u64, synthetic: u64) -> Self {
+        Self { data_dir, fetch, cache, synthetic, recent: Mutex::default() }
     }
 
     /// The dataset of an experiment. Takes as long as reading or making it does the first time;
@@ -210,7 +211,7 @@ impl Datasets {
 
     fn pools(&self, known: Known, spec: &Challenge) -> Result<(Pool, Pool), ChallengeError> {
         if !known.is_synthetic() {
-            return super::files::read(&self.data_dir, known);
+            return super::files::read(&self.data_dir, known, &self.fetch);
         }
         let asked = if spec.train_samples == 0 {
             u64::from(SYNTHETIC_TRAIN.max(spec.validation_samples.saturating_add(1)))

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use protocol::Digest;
 
+use super::fetch::Fetch;
 use super::pool::Pool;
 use super::{ChallengeError, Known};
 
@@ -24,7 +25,7 @@ pub struct Published<'a> {
 /// The four IDX files of a challenge: images and labels to train on, images and labels to test on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idx<'a> {
-    /// Where the files are published.
+    /// The address of the folder in which the files are published.
     pub source: &'a str,
     /// Number of classes.
     pub classes: u8,
@@ -60,7 +61,7 @@ const MNIST: Idx<'_> = Idx {
 };
 
 const FASHION_MNIST: Idx<'_> = Idx {
-    source: "https://github.com/zalandoresearch/fashion-mnist (folder data/fashion)",
+    source: "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     classes: 10,
     files: [
         Published {
@@ -92,7 +93,7 @@ const CIFAR10: Published<'_> = Published {
     packed: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     plain: None,
 };
-const CIFAR10_SOURCE: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
+const CIFAR10_SOURCE: &str = "https://www.cs.toronto.edu/~kriz/";
 /// The archive's training files in their order, then the test file.
 const CIFAR10_MEMBERS: [&str; 6] = [
     "cifar-10-batches-bin/data_batch_1.bin",
@@ -106,17 +107,18 @@ const CIFAR10_MEMBERS: [&str; 6] = [
 const CIFAR10_RECORD: usize = 1 + 3 * 32 * 32;
 
 /// The most bytes that a file may have when unpacked: CIFAR-10's archive has 184 MB.
-const LONGEST: u64 = 256 << 20;
+pub(super) const LONGEST: u64 = 256 << 20;
 
-/// Reads the training and test pools of a challenge from its folder in `data_dir`.
+/// Reads the training and test pools of a challenge from its folder in `data_dir`, fetching the
+/// files that are missing.
 ///
 /// # Errors
 /// [`ChallengeError`] when a file is missing, is not the published one, or cannot be read.
-pub fn read(data_dir: &Path, known: Known) -> Result<(Pool, Pool), ChallengeError> {
+pub fn read(data_dir: &Path, known: Known, fetch: &Fetch) -> Result<(Pool, Pool), ChallengeError> {
     match known {
-        Known::Cifar10 => cifar10(&data_dir.join("cifar10"), &CIFAR10),
-        Known::Mnist => idx(&data_dir.join("mnist"), &MNIST),
-        Known::FashionMnist => idx(&data_dir.join("fashion-mnist"), &FASHION_MNIST),
+        Known::Cifar10 => cifar10(&data_dir.join("cifar10"), &CIFAR10, fetch),
+        Known::Mnist => idx(&data_dir.join("mnist"), &MNIST, fetch),
+        Known::FashionMnist => idx(&data_dir.join("fashion-mnist"), &FASHION_MNIST, fetch),
         Known::Synthetic | Known::SyntheticCifar10 => Err(ChallengeError::Unknown {
             name: "synthetic".to_owned(),
             expected: "a challenge that lies in files".to_owned(),
@@ -125,7 +127,12 @@ pub fn read(data_dir: &Path, known: Known) -> Result<(Pool, Pool), ChallengeErro
 }
 
 /// Reads a file, compressed (`<name>.gz`) or not, checks its digest and unpacks it.
-fn load(folder: &Path, file: &Published<'_>, source: &str) -> Result<Vec<u8>, ChallengeError> {
+fn load(
+    folder: &Path,
+    file: &Published<'_>,
+    source: &str,
+    fetch: &Fetch,
+) -> Result<Vec<u8>, ChallengeError> {
     let packed = folder.join(format!("{}.gz", file.name));
     let plain = folder.join(file.name);
     let (path, expected) = match file.plain {
@@ -133,18 +140,19 @@ fn load(folder: &Path, file: &Published<'_>, source: &str) -> Result<Vec<u8>, Ch
         _ => (packed, file.packed),
     };
     let io = |source| ChallengeError::Io { path: path.clone(), source };
-    let bytes = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let advice = format!(
-                "get {}.gz (SHA-256 {}) from {source} and put it into {}",
-                file.name,
-                file.packed,
-                folder.display()
-            );
-            return Err(ChallengeError::Missing { path, advice });
-        }
-        result => result.map_err(io)?,
-    };
+    if !path.exists()
+        && let Err(reason) = fetch.get(folder, file, source)
+    {
+        let advice = format!(
+            "get {}.gz (SHA-256 {}) from {source} and put it into {}. It could not be fetched: \
+             {reason}",
+            file.name,
+            file.packed,
+            folder.display()
+        );
+        return Err(ChallengeError::Missing { path, advice });
+    }
+    let bytes = std::fs::read(&path).map_err(io)?;
     let found = Digest::of(&bytes).to_string();
     if found != expected {
         return Err(ChallengeError::Digest { path, found, expected: expected.to_owned() });
@@ -166,20 +174,20 @@ fn load(folder: &Path, file: &Published<'_>, source: &str) -> Result<Vec<u8>, Ch
 ///
 /// # Errors
 /// [`ChallengeError`] when a file is missing, is not the published one, or cannot be read.
-pub fn idx(folder: &Path, set: &Idx<'_>) -> Result<(Pool, Pool), ChallengeError> {
+pub fn idx(folder: &Path, set: &Idx<'_>, fetch: &Fetch) -> Result<(Pool, Pool), ChallengeError> {
     let [train_images, train_labels, test_images, test_labels] = &set.files;
     let pool = |images: &Published<'_>, labels: &Published<'_>| {
         let wrong = |file: &Published<'_>, problem: String| ChallengeError::Format {
             path: folder.join(file.name),
             problem,
         };
-        let bytes = load(folder, images, set.source)?;
+        let bytes = load(folder, images, set.source, fetch)?;
         let (dimensions, pixels) = idx_content(&bytes).map_err(|what| wrong(images, what))?;
         let [count, height, width] = dimensions[..] else {
             let problem = format!("it has {} dimensions, expected 3", dimensions.len());
             return Err(wrong(images, problem));
         };
-        let bytes = load(folder, labels, set.source)?;
+        let bytes = load(folder, labels, set.source, fetch)?;
         let (dimensions, classes) = idx_content(&bytes).map_err(|what| wrong(labels, what))?;
         if dimensions != [count] {
             let problem = format!("it has shape {dimensions:?}, expected [{count}]");
@@ -223,8 +231,12 @@ fn idx_content(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), String> {
 ///
 /// # Errors
 /// [`ChallengeError`] when the archive is missing, is not the published one, or cannot be read.
-pub fn cifar10(folder: &Path, archive: &Published<'_>) -> Result<(Pool, Pool), ChallengeError> {
-    let bytes = load(folder, archive, CIFAR10_SOURCE)?;
+pub fn cifar10(
+    folder: &Path,
+    archive: &Published<'_>,
+    fetch: &Fetch,
+) -> Result<(Pool, Pool), ChallengeError> {
+    let bytes = load(folder, archive, CIFAR10_SOURCE, fetch)?;
     let path = folder.join(archive.name);
     let wrong = |problem: String| ChallengeError::Format { path: path.clone(), problem };
     let mut members: [Option<Vec<u8>>; 6] = Default::default();

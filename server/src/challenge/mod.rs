@@ -1,6 +1,7 @@
 //! Challenges: where samples come from, how they are split, normalised and ordered.
 
 pub mod dataset;
+pub mod fetch;
 pub mod files;
 pub mod permutation;
 pub mod pool;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use dataset::{Dataset, Datasets};
+pub use fetch::Fetch;
 pub use pool::Pool;
 
 /// Why a challenge cannot be had.
