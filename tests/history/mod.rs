@@ -31,6 +31,8 @@ impl World {
     pub fn new() -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
         call(&["init", path(&world.study()), "--framework", "tinynn"]).expect(&[0]);
+        world.edit("clone = \"upstream/tinynn\"", "");
+        world.edit("notes = \"upstream/notes\"", "");
         std::fs::create_dir(world.notes()).unwrap();
         for (tag, body) in NOTES {
             std::fs::write(world.notes().join(format!("{tag}.md")), body).unwrap();
