@@ -42,6 +42,13 @@ pub async fn mine(cli: &Cli, args: &MineArgs) -> Result<(), Failure> {
     for (kind, count) in &summary.by_scope {
         rows.push([format!("scope {kind}"), count.to_string()]);
     }
+    if let Some(expected) = &summary.expected {
+        rows.push(["pull requests expected".to_owned(), expected.bugs.to_string()]);
+        rows.push(["difference".to_owned(), format!("{:+}", expected.difference)]);
+        for way in &expected.ways {
+            rows.push([way.what.to_owned(), way.count.to_string()]);
+        }
+    }
     output::print(cli.format, &summary, &rows)
 }
 

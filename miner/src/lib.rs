@@ -5,6 +5,7 @@
 //! [`labels`] is people's part: what each rater says of each bug, and how far they agree.
 
 pub mod corpus;
+mod gather;
 pub mod history;
 pub mod labels;
 mod mine;
@@ -16,4 +17,4 @@ pub mod scope;
 mod trace;
 pub mod version;
 
-pub use mine::{MineError, MineOptions, MineSummary, Progress, mine};
+pub use mine::{Expected, MineError, MineOptions, MineSummary, Progress, Way, mine};

@@ -7,13 +7,12 @@ use serde::Serialize;
 use study::{Bug, BugId, Resolution, Study};
 
 use crate::corpus::{self, WriteError};
+use crate::gather::{Range, Tally, bugs_of, take_folder};
 use crate::history::HistoryError;
 use crate::notes::github::{self, GithubError};
-use crate::notes::kept::{Change as NoteChange, Kept};
-use crate::notes::parse::{Origin, Rules, parse};
+use crate::notes::kept::Kept;
 use crate::planted;
 use crate::trace::{self, Traced};
-use crate::version::Version;
 
 /// What a run of the stage is given beside the study.
 #[derive(Debug, Clone, Default)]
@@ -60,8 +59,32 @@ pub struct MineSummary {
     pub by_resolution: BTreeMap<String, usize>,
     /// Bugs by each kind of file their fixes changed; a bug counts under each of its kinds.
     pub by_scope: BTreeMap<String, usize>,
+    /// The count of an earlier study beside this one, if study.toml names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
     /// What a reader must know to judge the numbers.
     pub warnings: Vec<String>,
+}
+
+/// What an earlier study counted in the same notes, and what can make the counts differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    /// Its count.
+    pub bugs: u32,
+    /// The distinct pull requests counted here less that.
+    pub difference: i64,
+    /// How much each way of counting matters in these notes. Distinct pull requests are
+    /// entries with one, and further ones of an entry, less repetitions.
+    pub ways: Vec<Way>,
+}
+
+/// A choice that changes the count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// What is counted.
+    pub what: &'static str,
+    /// How often it occurs.
+    pub count: usize,
 }
 
 /// Why the stage could not do its work.
@@ -157,7 +180,7 @@ pub async fn mine(
     if notes.is_empty() && options.offline && options.notes.is_none() && !only_planted {
         return Err(MineError::NoNotes { path: folder });
     }
-    let mut bugs = bugs_of(study, &range, notes, &mut summary);
+    let (mut bugs, tally) = bugs_of(study, &range, notes, &mut summary);
     let before = match study::corpus::read(&study.corpus_file()) {
         Ok(before) => before,
         Err(study::corpus::CorpusError::Missing { .. }) => Vec::new(),
@@ -168,169 +191,12 @@ pub async fn mine(
         None => keep_resolutions(&mut bugs, &before),
     }
     bugs.extend(planted::bugs(study));
-    keep_others(&mut bugs, before, &range, &mut summary);
+    let kept_from_before = keep_others(&mut bugs, before, &range, &mut summary);
+    let compare = |bugs| expected(bugs, &summary, &tally, kept_from_before);
+    summary.expected = study.config.study.expected_bugs.map(compare);
     corpus::write(&study.corpus_dir(), &bugs)?;
     count(&bugs, &mut summary);
     Ok(summary)
-}
-
-/// The releases of a study.
-struct Range {
-    pattern: String,
-    from: Option<Version>,
-    to: Option<Version>,
-}
-
-impl Range {
-    fn of(study: &Study) -> Result<Self, MineError> {
-        let framework = &study.config.framework;
-        let bound = |key: &'static str, text: &Option<String>| match text {
-            None => Ok(None),
-            Some(text) => match Version::parse(text) {
-                Some(version) => Ok(Some(version)),
-                None => Err(MineError::Bound { key, found: text.clone() }),
-            },
-        };
-        Ok(Self {
-            pattern: framework.tag_pattern.clone(),
-            from: bound("from", &framework.from)?,
-            to: bound("to", &framework.to)?,
-        })
-    }
-
-    fn version(&self, tag: &str) -> Option<Version> {
-        Version::of_tag(tag, &self.pattern)
-    }
-
-    fn holds(&self, tag: &str) -> bool {
-        self.version(tag).is_some_and(|version| {
-            self.from.as_ref().is_none_or(|from| *from <= version)
-                && self.to.as_ref().is_none_or(|to| version <= *to)
-        })
-    }
-}
-
-fn take_folder(
-    given: &Path,
-    range: &Range,
-    kept: &mut Kept,
-    summary: &mut MineSummary,
-) -> Result<(), MineError> {
-    let wrong =
-        |found: &str| MineError::NotesFolder { path: given.to_owned(), found: found.into() };
-    if !given.exists() {
-        return Err(wrong("there is nothing here"));
-    }
-    if !given.is_dir() {
-        return Err(wrong("this is a file"));
-    }
-    let io = |source| MineError::Io { path: given.to_owned(), source };
-    let found = crate::notes::folder::read(given).map_err(io)?;
-    if found.is_empty() {
-        return Err(wrong("no Markdown file is in it"));
-    }
-    for (tag, body) in found {
-        if range.version(&tag).is_none() {
-            summary.warnings.push(format!(
-                "{}: left out, as {tag} is no tag of a release ({})",
-                given.join(format!("{tag}.md")).display(),
-                range.pattern
-            ));
-            continue;
-        }
-        if let NoteChange::Changed { old } = kept.keep(&tag, &body, "folder", None).map_err(io)? {
-            summary.warnings.push(changed(&tag, &old));
-        }
-    }
-    Ok(())
-}
-
-/// The warning for a note that is not what it was.
-pub(crate) fn changed(tag: &str, old: &Path) -> String {
-    format!(
-        "{tag}: the notes changed since they were last read; the old ones are {}",
-        old.display()
-    )
-}
-
-/// Parses the notes in the study's range, in the order of their versions.
-fn bugs_of(
-    study: &Study,
-    range: &Range,
-    notes: Vec<(String, Vec<u8>)>,
-    summary: &mut MineSummary,
-) -> Vec<Bug> {
-    let framework = &study.config.framework;
-    let mut notes: Vec<_> = notes
-        .into_iter()
-        .filter(|(tag, _)| range.holds(tag))
-        .filter_map(|(tag, body)| Some((range.version(&tag)?, tag, body)))
-        .collect();
-    notes.sort();
-    let mut bugs = Vec::new();
-    let mut seen = HashSet::new();
-    let mut named = 0;
-    for (version, release, bytes) in notes {
-        let body = String::from_utf8_lossy(&bytes);
-        if matches!(body, std::borrow::Cow::Owned(_)) {
-            let odd = "its notes are not all UTF-8; what could not be read became \u{fffd}";
-            summary.warnings.push(format!("{release}: {odd}"));
-        }
-        let rules = Rules {
-            repository: framework.repository.clone(),
-            sections: framework.sections.clone(),
-            whole_note: version.is_patch(),
-        };
-        let parsed = parse(&body, &rules);
-        summary.releases += 1;
-        summary.entries += parsed.entries.len();
-        if parsed.origin == Origin::Nothing {
-            summary.warnings.push(format!("{release}: its notes have no section of bug fixes"));
-        } else if parsed.entries.is_empty() {
-            summary.warnings.push(format!("{release}: its notes name no pull request"));
-        }
-        for (place, entry) in parsed.entries.iter().enumerate() {
-            for pr in &entry.prs {
-                named += 1;
-                if !seen.insert(*pr) {
-                    continue;
-                }
-                bugs.push(Bug {
-                    id: BugId::of_pull_request(*pr),
-                    framework: framework.name.clone(),
-                    release: release.clone(),
-                    section: entry.section.clone(),
-                    text: entry.text.clone(),
-                    url: format!("https://github.com/{}/pull/{pr}", framework.repository),
-                    pr: *pr,
-                    prs: entry.prs.clone(),
-                    entry: u32::try_from(place).unwrap_or(u32::MAX),
-                    resolution: Resolution::Unresolved,
-                    fix: None,
-                    buggy: None,
-                    fixed_at: None,
-                    authored_at: None,
-                    files: Vec::new(),
-                    lines_added: 0,
-                    lines_removed: 0,
-                    scope: Vec::new(),
-                    python_only: false,
-                    needs_compile: false,
-                    needs_cuda: false,
-                    not_in_artifact: false,
-                    tests: Vec::new(),
-                });
-            }
-        }
-    }
-    summary.pull_requests = bugs.len();
-    if named > bugs.len() {
-        summary.warnings.push(format!(
-            "{} mentions repeat a pull request of an earlier entry or release; each counts once, where it is named first",
-            named - bugs.len()
-        ));
-    }
-    bugs
 }
 
 fn apply(bugs: &mut [Bug], traced: &HashMap<u64, Traced>) {
@@ -375,8 +241,13 @@ fn keep_resolutions(bugs: &mut [Bug], before: &[Bug]) {
     }
 }
 
-/// Keeps bugs that no note names: what people or older notes brought.
-fn keep_others(bugs: &mut Vec<Bug>, before: Vec<Bug>, range: &Range, summary: &mut MineSummary) {
+/// Keeps bugs that no note names, what people or older notes brought, and returns how many.
+fn keep_others(
+    bugs: &mut Vec<Bug>,
+    before: Vec<Bug>,
+    range: &Range,
+    summary: &mut MineSummary,
+) -> usize {
     let ids: HashSet<BugId> = bugs.iter().map(|bug| bug.id.clone()).collect();
     let others: Vec<Bug> = before
         .into_iter()
@@ -403,6 +274,24 @@ fn keep_others(bugs: &mut Vec<Bug>, before: Vec<Bug>, range: &Range, summary: &m
         )
     };
     bugs.sort_by_cached_key(key);
+    mined
+}
+
+fn expected(bugs: u32, summary: &MineSummary, tally: &Tally, kept: usize) -> Expected {
+    let counted = i64::try_from(summary.pull_requests).unwrap_or(i64::MAX);
+    let way = |what, count| Way { what, count };
+    Expected {
+        bugs,
+        difference: counted.saturating_sub(i64::from(bugs)),
+        ways: vec![
+            way("entries that name a pull request, were entries counted", tally.with_number),
+            way("further pull requests of such entries", tally.further),
+            way("repetitions of a pull request, each counted once", tally.repeated),
+            way("pull requests that only patch releases name", tally.patch),
+            way("entries without a pull request, not counted", tally.without_number),
+            way("bugs of the corpus that these notes do not name, not counted", kept),
+        ],
+    }
 }
 
 fn count(bugs: &[Bug], summary: &mut MineSummary) {

@@ -100,16 +100,20 @@ fn a_later_run_adds_and_keeps() {
     planted.id = study::BugId::new("fault-x").unwrap();
     (planted.pr, planted.resolution) = (0, Resolution::Planted);
     bugs.push(planted);
+    let mut written: Bug = bugs[0].clone();
+    (written.id, written.release) = (study::BugId::new("by-hand").unwrap(), "v0.9.0".into());
+    bugs.push(written);
     study::corpus::write_jsonl(&study.corpus_file(), &bugs).unwrap();
     made.commit("main", "Fix e (#5)", &[("tinynn/e.py", "1\n")]);
     let late = notes(&[("v0.2.0", SECOND)]);
     run(&study, &offline(Some(late.path()), Some(&made.path()))).unwrap();
     let ids: Vec<_> = study.corpus().unwrap().iter().map(|b| b.id.to_string()).collect();
-    assert_eq!(ids, ["pr1", "pr2", "pr3", "pr5", "fault-x"]);
+    // A row that people wrote stays; a fault that study.toml plants no more is gone.
+    assert_eq!(ids, ["pr1", "pr2", "pr3", "pr5", "by-hand"]);
     // Without notes and clone: what was fetched and traced before still holds.
     let summary = run(&study, &offline(None, None)).unwrap();
     assert!(summary.warnings.iter().any(|w| w.contains("there is no clone")), "{summary:?}");
-    assert_eq!(summary.by_resolution["unique"], 4);
+    assert_eq!(summary.by_resolution["unique"], 5);
     // A note that changed is noticed, and the old one kept.
     let changed = notes(&[("v0.2.0", "## Bug fixes\n- Fix f (#6)\n")]);
     let summary = run(&study, &offline(Some(changed.path()), None)).unwrap();

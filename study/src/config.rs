@@ -82,6 +82,9 @@ pub struct About {
     pub description: String,
     /// The number from which every seed of the study is derived.
     pub meta_seed: u64,
+    /// How many bugs an earlier study counted in the same notes, for `mine` to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_bugs: Option<u32>,
 }
 
 /// The framework: where its notes and history are, and how they are marked.

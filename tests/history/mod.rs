@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::{Told, call, program};
 
-/// Three releases of notes: four entries with four pull requests, one of them in no commit.
+/// Three releases of notes: five entries with four pull requests, one of them in no commit.
 pub const NOTES: [(&str, &str); 3] = [
     (
         "v0.1.0",
         "# tinynn 0.1\n\n## Bug Fixes\n\n### Layers\n- Fix a crash in pooling (#1)\n\
-         - Wrong gradient and wrong sum (#2, #3)\n\n## New Features\n- Something new (#4)\n",
+         - Wrong gradient and wrong sum (#2, #3)\n- A typo\n\n## New Features\n- Something new (#4)\n",
     ),
-    ("v0.1.1", "- Again the pooling (#1)\n- Fix the optimizer (#5)\n- Thanks to all\n"),
+    ("v0.1.1", "- Again the pooling (#1)\n- Fix the optimizer (#5)\n"),
     ("v0.2.0", "## New Features\n- Something newer (#6)\n"),
 ];
 
@@ -31,6 +31,8 @@ impl World {
     pub fn new() -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
         call(&["init", path(&world.study()), "--framework", "tinynn"]).expect(&[0]);
+        world.edit("clone = \"upstream/tinynn\"", "");
+        world.edit("notes = \"upstream/notes\"", "");
         std::fs::create_dir(world.notes()).unwrap();
         for (tag, body) in NOTES {
             std::fs::write(world.notes().join(format!("{tag}.md")), body).unwrap();

@@ -59,7 +59,7 @@ pub struct Fetched {
 #[derive(Debug, thiserror::Error)]
 pub enum GithubError {
     /// The address or token cannot be used.
-    #[error("GitHub at {base}: {message}; check --api-base and the token")]
+    #[error("GitHub at {base}: {message}; check REPRODUCEML_GITHUB_API and GITHUB_TOKEN")]
     Setup {
         /// The address.
         base: String,
@@ -158,7 +158,7 @@ pub async fn fetch(
                         Change::New => fetched.received += 1,
                         Change::Changed { old } => {
                             fetched.received += 1;
-                            fetched.warnings.push(crate::mine::changed(tag, &old));
+                            fetched.warnings.push(crate::gather::changed(tag, &old));
                         }
                     }
                     seen += 1;
