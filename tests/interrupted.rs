@@ -6,18 +6,10 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{TestStudy, docker, root};
+use common::{TestStudy, docker};
 
 fn mined() -> TestStudy {
-    let study = TestStudy::from_definition("quick-tinynn", &[("runs = 10", "runs = 4")]);
-    let made = Command::new("python3")
-        .arg(root().join("tests/fixtures/tinynn/make_history.py"))
-        .arg(study.path().join("upstream"))
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    study.call(&["mine", "--offline"]).expect(&[0]);
-    study
+    TestStudy::tinynn(&[("runs = 10", "runs = 4")])
 }
 
 /// Starts a stage and sends it `signal` after `delay`; gives its exit code, if it had one.

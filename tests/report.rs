@@ -17,15 +17,7 @@ use study::{
 
 /// A quick-tinynn study, mined.
 fn mined() -> TestStudy {
-    let study = TestStudy::from_definition("quick-tinynn", &[("runs = 10", "runs = 8")]);
-    let made = Command::new("python3")
-        .arg(root().join("tests/fixtures/tinynn/make_history.py"))
-        .arg(study.path().join("upstream"))
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    study.call(&["mine", "--offline"]).expect(&[0]);
-    study
+    TestStudy::tinynn(&[("runs = 10", "runs = 8")])
 }
 
 fn artifact(study: &Study, store: &Store, bug: &BugId, side: Evaluation, byte: u8) -> ArtifactId {
@@ -87,7 +79,7 @@ fn fill(study: &Study, bug: &str, first: Evaluation, centres: [f64; 2], salts: [
             framework: study.config.framework.name.clone(),
             toolchain: study.config.build.toolchain.clone(),
             model: study.config.model_spec(None),
-            challenge: study.config.challenge_spec(),
+            challenge: study.config.challenge.clone(),
             hyperparameters: study.config.hyperparameters(),
             seed_policy: study.config.run.seed_policy,
             meta_seed: study.config.study.meta_seed,

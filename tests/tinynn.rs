@@ -4,22 +4,8 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use common::{TestStudy, docker, lost, root, verdicts};
-
-/// A quick-tinynn study with its upstream history, mined.
-fn mined(replace: &[(&str, &str)]) -> TestStudy {
-    let study = TestStudy::from_definition("quick-tinynn", replace);
-    let made = Command::new("python3")
-        .arg(root().join("tests/fixtures/tinynn/make_history.py"))
-        .arg(study.path().join("upstream"))
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    study.call(&["mine", "--offline"]).expect(&[0]);
-    study
-}
 
 fn truth() -> serde_json::Map<String, serde_json::Value> {
     let file = root().join("tests/fixtures/tinynn/truth.json");
@@ -30,7 +16,7 @@ fn truth() -> serde_json::Map<String, serde_json::Value> {
 
 #[test]
 fn mining_finds_the_known_bugs_and_their_commits() {
-    let study = mined(&[]);
+    let study = TestStudy::tinynn(&[]);
     let summary = study.call(&["--format", "json", "mine", "--offline"]).expect(&[0]).json();
     assert_eq!(summary["bugs"], truth().len());
     let funnel = study.call(&["--format", "json", "status"]).expect(&[0]).json();
@@ -45,7 +31,7 @@ fn every_verdict_is_the_known_truth() {
         return;
     }
     // Eight runs a side are the fewest for which a family of 36 corrected tests can decide.
-    let study = mined(&[("runs = 10", "runs = 8")]);
+    let study = TestStudy::tinynn(&[("runs = 10", "runs = 8")]);
     study.call(&["build"]).expect(&[1]);
     study.call(&["run"]).expect(&[0]);
     let analysis = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
@@ -109,7 +95,7 @@ fn the_same_run_in_two_processes_gives_the_same_parameters() {
         return;
     }
     let [one, two] = [(), ()].map(|()| {
-        let study = mined(&[("runs = 10", "runs = 2")]);
+        let study = TestStudy::tinynn(&[("runs = 10", "runs = 2")]);
         study.call(&["build", "pr16"]).expect(&[0]);
         study.call(&["run", "pr16"]).expect(&[0]);
         study.call(&["stats"]).expect(&[0]);

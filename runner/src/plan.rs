@@ -180,7 +180,7 @@ fn experiment(
         }
         hyperparameters.epochs = epochs;
     }
-    let mut challenge = config.challenge_spec();
+    let mut challenge = config.challenge.clone();
     if let Some(name) = &overrides.challenge {
         challenge.name.clone_from(name);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BugId, Challenge, DataOrder, Hyperparameters, ModelSpec, SeedPolicy, Strategy};
+use crate::{BugId, Challenge, Hyperparameters, ModelSpec, SeedPolicy, Strategy};
 
 /// Why `study.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub struct StudyConfig {
     /// How commits become artifacts.
     pub build: Build,
     /// The data.
-    pub challenge: ChallengeConfig,
+    pub challenge: Challenge,
     /// The model.
     pub model: ModelConfig,
     /// How it is trained and how often.
@@ -170,26 +170,6 @@ fn build_minutes() -> u32 {
 }
 fn build_memory() -> u32 {
     8192
-}
-
-/// The data of a study.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChallengeConfig {
-    /// `synthetic`, `synthetic-cifar10`, `cifar10`, `mnist`, `fashion-mnist`.
-    pub name: String,
-    /// Samples to train on; 0 takes all.
-    #[serde(default)]
-    pub train_samples: u32,
-    /// Samples held back for validation.
-    #[serde(default)]
-    pub validation_samples: u32,
-    /// Samples to test on; 0 takes all.
-    #[serde(default)]
-    pub test_samples: u32,
-    /// Order over the epochs.
-    #[serde(default)]
-    pub order: DataOrder,
 }
 
 /// The model of a study.
@@ -356,18 +336,6 @@ impl StudyConfig {
         Ok(())
     }
 
-    /// The challenge as experiments record it.
-    pub fn challenge_spec(&self) -> Challenge {
-        let c = &self.challenge;
-        Challenge {
-            name: c.name.clone(),
-            train_samples: c.train_samples,
-            validation_samples: c.validation_samples,
-            test_samples: c.test_samples,
-            order: c.order,
-        }
-    }
-
     /// The hyperparameters as experiments record them.
     pub fn hyperparameters(&self) -> Hyperparameters {
         let r = &self.run;
@@ -433,7 +401,7 @@ mod tests {
         let config = parse(EXAMPLE).unwrap();
         assert_eq!(config.framework.branch, "main");
         assert_eq!(config.stats.margin, 0.005);
-        assert_eq!(config.challenge.order, DataOrder::Fixed);
+        assert_eq!(config.challenge.order, crate::DataOrder::Fixed);
         let again = toml::to_string(&config).unwrap();
         assert_eq!(parse(&again).unwrap(), config, "what is written reads back the same");
     }

@@ -82,6 +82,19 @@ impl TestStudy {
         study
     }
 
+    /// The quick-tinynn study with its upstream history, mined.
+    pub fn tinynn(replace: &[(&str, &str)]) -> Self {
+        let study = Self::from_definition("quick-tinynn", replace);
+        let made = Command::new("python3")
+            .arg(root().join("tests/fixtures/tinynn/make_history.py"))
+            .arg(study.path().join("upstream"))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        study.call(&["mine", "--offline"]).expect(&[0]);
+        study
+    }
+
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("study")
     }
