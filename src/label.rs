@@ -69,8 +69,7 @@ fn show(cli: &Cli, corpus: &[Bug], labels: &Labels) -> Result<(), Failure> {
     for criterion in Criterion::ALL {
         let Some(kappa) = agreement::on(labels, &raters, *criterion) else { continue };
         let value = kappa.kappa.map_or("undefined".to_owned(), |value| format!("{value:.2}"));
-        let interval =
-            kappa.interval.map_or(String::new(), |(a, b)| format!(" ({a:.2} to {b:.2})"));
+        let interval = kappa.interval.map_or(String::new(), |(a, b)| format!(" ({a:.2} to {b:.2})"));
         let text = format!("{value}{interval}, {}", kappa.reading());
         rows.push(["kappa", criterion.as_str(), &text]);
         kappas.push(serde_json::json!({

@@ -89,6 +89,7 @@ fn every_verdict_is_the_known_truth() {
     let second = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
     assert_eq!(second, analysis);
     assert_eq!(std::fs::read(study.path().join("stats/results.csv")).unwrap(), before);
+
 }
 
 /// The digests of each run of a study, by side and run, from the results that `stats` wrote.

@@ -71,7 +71,8 @@ impl TestStudy {
         let study = Self { folder: tempfile::tempdir().unwrap() };
         let definition = root().join("data/studies").join(name);
         let dir = study.path();
-        call(&["init", dir.to_str().unwrap(), "--from", definition.to_str().unwrap()]).expect(&[0]);
+        call(&["init", dir.to_str().unwrap(), "--from", definition.to_str().unwrap()])
+            .expect(&[0]);
         let file = dir.join("study.toml");
         let mut text = std::fs::read_to_string(&file).unwrap();
         for (from, to) in replace {
