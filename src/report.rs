@@ -28,7 +28,8 @@ pub fn report(cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
     let context =
         report::gather(&study, &store, &funnel, &spell(&args.rules)).map_err(Failure::input)?;
 
-    let out = args.out.clone().unwrap_or_else(|| study.analysis_file().with_file_name("report.html"));
+    let out =
+        args.out.clone().unwrap_or_else(|| study.analysis_file().with_file_name("report.html"));
     let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     if let Some(file) = &args.markdown {
         files.push((file.clone(), report::markdown(&analysis, &context).into_bytes()));

@@ -198,9 +198,13 @@ fn tables_and_figures_also_come_alone() {
         assert_eq!(entry["sha256"], digest, "{file}");
     }
     let (md, tex) = (read(Path::new(&md)), read(Path::new(&tex)));
-    for title in
-        ["From release notes to verdicts", "Attributes of the study", "Verdicts", "Controls", "Digests"]
-    {
+    for title in [
+        "From release notes to verdicts",
+        "Attributes of the study",
+        "Verdicts",
+        "Controls",
+        "Digests",
+    ] {
         assert!(md.contains(&format!("### {title}")), "{title}");
         assert!(tex.contains(&format!("\\caption{{{title}")), "{title}");
     }
@@ -214,7 +218,8 @@ fn tables_and_figures_also_come_alone() {
         assert!(names.iter().any(|name| name.ends_with(part)), "{part}: {names:?}");
     }
     for bug in &bugs {
-        let (curve, points) = (format!("learning-{bug}.svg"), format!("distributions-{bug}-bug.svg"));
+        let (curve, points) =
+            (format!("learning-{bug}.svg"), format!("distributions-{bug}-bug.svg"));
         assert!(names.iter().any(|name| name.ends_with(&curve)), "{curve}: {names:?}");
         assert!(names.iter().any(|name| name.ends_with(&points)), "{points}: {names:?}");
     }

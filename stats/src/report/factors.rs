@@ -4,8 +4,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The seven factors, in the paper's order, by their names in a manifest.
-const FACTORS: [&str; 7] =
-    ["seeds", "model", "software", "threads", "runtime", "hardware", "data"];
+const FACTORS: [&str; 7] = ["seeds", "model", "software", "threads", "runtime", "hardware", "data"];
 
 /// Lists longer than this are counted, not listed.
 const LISTED: usize = 10;
@@ -73,8 +72,7 @@ pub(super) fn threats(manifests: &[&Value]) -> Vec<String> {
 /// Runs by control, value and status.
 fn controls(manifests: &[&Value]) -> BTreeMap<(String, String, String), usize> {
     let mut counts = BTreeMap::new();
-    let entries =
-        manifests.iter().filter_map(|one| one.get("controls")?.as_array()).flatten();
+    let entries = manifests.iter().filter_map(|one| one.get("controls")?.as_array()).flatten();
     for entry in entries {
         let text = |key: &str| entry.get(key).map(short).unwrap_or_default();
         // Seeds are another number in each run; the factor `seeds` tells them.
@@ -152,7 +150,8 @@ mod tests {
         };
         let (one, two) = (of("A", 1), of("A", 2));
         let rows = rows(&[&one, &two]);
-        let text: Vec<String> = rows.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let text: Vec<String> =
+            rows.iter().map(|(name, value)| format!("{name} {value}")).collect();
         assert_eq!(
             text,
             [

@@ -216,7 +216,8 @@ fn digest_of(path: &Path) -> Result<Option<String>, GatherError> {
 
 fn digests(study: &Study, store: &Store) -> Result<Vec<(String, String)>, GatherError> {
     let analysis = study.analysis_file();
-    let mut rows = vec![("program".to_owned(), format!("reproduceml {}", env!("CARGO_PKG_VERSION")))];
+    let mut rows =
+        vec![("program".to_owned(), format!("reproduceml {}", env!("CARGO_PKG_VERSION")))];
     for (name, path) in [
         ("study.toml", study.root().join("study.toml")),
         ("corpus/bugs.jsonl", study.corpus_file()),
@@ -261,9 +262,8 @@ fn threats(funnel: &Funnel, sides: &[Side]) -> Vec<String> {
         ));
     }
     let asked: usize = sides.iter().map(|side| side.target as usize).sum();
-    let finished = |side: &Side| {
-        side.runs.iter().filter(|run| run.status == RunStatus::Finished).count()
-    };
+    let finished =
+        |side: &Side| side.runs.iter().filter(|run| run.status == RunStatus::Finished).count();
     let missing: usize =
         sides.iter().map(|side| (side.target as usize).saturating_sub(finished(side))).sum();
     if missing > 0 {

@@ -172,9 +172,10 @@ fn controls(analysis: &Analysis) -> String {
 /// All figures of the report in their order, each with a name that a file may have.
 pub fn figures(results: &Results, analysis: &Analysis, context: &Context) -> Vec<(String, Scene)> {
     let mut scenes: Vec<(String, Scene)> = Vec::new();
-    let outcomes = results.metrics().iter().filter(|metric| {
-        analysis.tests.iter().any(|test| test.outcome && test.metric == **metric)
-    });
+    let outcomes = results
+        .metrics()
+        .iter()
+        .filter(|metric| analysis.tests.iter().any(|test| test.outcome && test.metric == **metric));
     for metric in outcomes {
         let scene = figures::forest(analysis, metric);
         scenes.extend(scene.map(|scene| (format!("shifts-{metric}"), scene)));
