@@ -1,15 +1,18 @@
 //! One connection's session: from `hello` to its end.
 
+mod opening;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{ErrorCode, Hello, Job, Reply, Request, VERSIONS};
+use protocol::{ErrorCode, Job, Reply, Request};
 use serde_json::{Map, Value};
-use study::store::{EpochRecord, Holder, SessionOutcome, SessionWrite};
+use study::store::{EpochRecord, Holder, SessionWrite};
 use study::{Experiment, ExperimentId, RunKey, RunStatus, Store, StoreError, Study};
 use tokio::sync::{broadcast, watch};
 
+use crate::bytes;
 use crate::challenge::{Dataset, Datasets};
 use crate::config::ServerConfig;
 use crate::connection::{Connection, Stream};
@@ -19,7 +22,6 @@ use crate::ledger::Ledger;
 use crate::predictions;
 use crate::refusal::{End, Refusal, STORAGE_PAUSE, ledger_refusal, shutting_down};
 use crate::ticket::Tickets;
-use crate::{bytes, job};
 
 /// What all sessions of a server share.
 pub(crate) struct Shared {
@@ -83,7 +85,7 @@ async fn run(
         Ok(_) => return Refusal::never(ErrorCode::OutOfTurn, "the first message is hello").into(),
         Err(error) => return error.into(),
     };
-    let session = match open(shared, ledger, hello, connection).await {
+    let session = match opening::open(shared, ledger, hello, connection).await {
         Ok(session) => session,
         Err(end) => return end,
     };
@@ -113,77 +115,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(Refusal::never(ErrorCode::Internal, format!("the server's own fault: {error}")))
     })
-}
-
-async fn open(
-    shared: &Arc<Shared>,
-    ledger: Ledger,
-    hello: Hello,
-    connection: &mut Connection<'_>,
-) -> Result<Session, End> {
-    let Some(version) = VERSIONS.iter().copied().find(|v| hello.versions.contains(v)) else {
-        let what = format!(
-            "this server speaks versions {VERSIONS:?} of the protocol, the client {:?}",
-            hello.versions.iter().take(16).collect::<Vec<_>>()
-        );
-        return Err(Refusal::never(ErrorCode::Version, what).into());
-    };
-    if let Some(token) = &shared.config.token
-        && !token.is(hello.token.as_deref().unwrap_or_default())
-    {
-        let what = "the token is missing or wrong; set REPRODUCEML_TOKEN to the server's token";
-        return Err(Refusal::never(ErrorCode::Token, what).into());
-    }
-    let Some((key, issued)) = shared.tickets.read(&hello.ticket) else {
-        let what = "the ticket is not one of this study's; take the one the server issued";
-        return Err(Refusal::never(ErrorCode::Ticket, what).into());
-    };
-    if hello.holder.len() != 32 || !hello.holder.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let what = "the holder's name must be 32 hexadecimal digits, chosen at random";
-        return Err(Refusal::never(ErrorCode::BadMessage, what).into());
-    }
-    let prepared = {
-        let (shared, key) = (Arc::clone(shared), key.clone());
-        blocking(move || prepare(&shared, &key)).await?
-    };
-    let (experiment, dataset, job) = prepared;
-    let holder = Holder { key: key.clone(), name: hello.holder };
-    let left = shared.holds.left(&key);
-    let claim = SessionWrite::Claim { issued, seed: job.seed, expired: left.is_zero() };
-    let outcome = ledger.write(holder.clone(), claim).await;
-    let SessionOutcome::Claimed { attempt, resumed } =
-        outcome.map_err(|error| ledger_refusal(error, left))?
-    else {
-        return Err(Refusal::never(ErrorCode::Internal, "a claim was not answered as one").into());
-    };
-    shared.holds.hear(&key);
-    shared.tell(Event::RunClaimed { key, attempt, resumed });
-    let limits = &shared.config.limits;
-    let welcome = Reply::Welcome {
-        version,
-        attempt,
-        heartbeat_seconds: limits.heartbeat.as_secs_f64(),
-        lease_seconds: limits.lease.as_secs_f64(),
-        job: job.clone(),
-    };
-    connection.reply(&welcome).await?;
-    Ok(Session { shared: Arc::clone(shared), ledger, holder, experiment, dataset, job })
-}
-
-fn prepare(shared: &Shared, key: &RunKey) -> Result<(Experiment, Arc<Dataset>, Box<Job>), Refusal> {
-    let experiment = shared.store.experiment(&key.experiment)?.ok_or_else(|| {
-        let what = format!("the study has no experiment {}; plan it again", key.experiment);
-        Refusal::never(ErrorCode::Ticket, what)
-    })?;
-    let dataset = shared
-        .datasets
-        .get(&experiment)
-        .map_err(|error| Refusal::never(ErrorCode::Challenge, error))?;
-    let seed = shared.store.issue_seed(&experiment, key.run)?;
-    let trace = shared.config.trace;
-    let job = job::build(&shared.study, &experiment, key.run, seed, &dataset, trace)
-        .map_err(|error| Refusal::never(ErrorCode::Challenge, error))?;
-    Ok((experiment, dataset, Box::new(job)))
 }
 
 impl Session {

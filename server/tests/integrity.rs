@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{Place, experiment, key, output, python};
-use reproduceml_server::Event;
 use reproduceml_server::challenge::permutation::Generator;
+use reproduceml_server::{Event, Server};
 use study::{Evaluation, RunStatus};
 
 /// Copies bytes; every other time, one bit is flipped at a random place.
@@ -153,5 +153,31 @@ async fn a_full_disk_is_told_and_work_goes_on_once_there_is_room() {
     let finished = place.store.run(&run).unwrap().unwrap();
     assert_eq!((finished.status, finished.attempt), (RunStatus::Finished, 1));
     assert_eq!(place.store.epochs(&run).unwrap().len(), 4);
+    handle.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_store_is_told_and_the_client_goes_on_at_a_writable_one() {
+    let side = experiment(Evaluation::Buggy);
+    let place = Place::new(std::slice::from_ref(&side));
+    let store = Arc::new(study::Store::open_read_only(place.store.path()).unwrap());
+    let handle = Server::start(store, Arc::clone(&place.study), place.config()).await.unwrap();
+    let mut events = handle.events();
+    let ticket = handle.ticket(&side.id(), 0);
+    let client = python("train.py", &[&handle.addresses()[1], ticket.as_str()]);
+    let ended = tokio::spawn(output(client));
+    loop {
+        if let Event::Refused { code, message, .. } = events.recv().await.unwrap() {
+            assert_eq!(code, protocol::ErrorCode::Storage, "{message}");
+            assert!(message.contains("readonly") || message.contains("read-only"), "{message}");
+            break;
+        }
+    }
+    handle.shutdown().await;
+    assert_eq!(place.store.issued_seed(&side, 0).unwrap(), None, "no seed left");
+    let handle = place.serve(place.config()).await;
+    ended.await.unwrap();
+    let run = place.store.run(&key(&side, 0)).unwrap().unwrap();
+    assert_eq!((run.status, run.attempt), (RunStatus::Finished, 1));
     handle.shutdown().await;
 }

@@ -3,7 +3,9 @@
 
 mod common;
 
+use common::client::{self, Client};
 use common::{Place, experiment, key, output, python};
+use protocol::{Reply, Request};
 use reproduceml_server::Event;
 use study::{Evaluation, RunStatus};
 
@@ -72,5 +74,49 @@ async fn a_client_that_trains_for_long_keeps_its_run() {
         claims += usize::from(matches!(event, Event::RunClaimed { .. }));
     }
     assert_eq!(claims, 1, "the connection was never given up");
+    handle.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn predictions_of_an_epoch_are_graded_beside_the_final_ones() {
+    let side = experiment(Evaluation::Buggy);
+    let place = Place::new(std::slice::from_ref(&side));
+    let handle = place.serve(place.config()).await;
+    let key = key(&side, 0);
+    let ticket = handle.ticket(&side.id(), 0);
+    let address = handle.addresses()[1].clone();
+    let metrics = tokio::task::spawn_blocking(move || {
+        let hello = client::hello(ticket.as_str(), &client::holder(1));
+        let mut client = Client::open(&address, hello).unwrap().unwrap();
+        let seed = client.job.seed;
+        let after = |number: u32| {
+            let (request, data) = client::predictions(number, "test", 20);
+            let Request::Predictions { split, array, .. } = request else { panic!() };
+            (Request::Predictions { seed, split, epoch: Some(number), array }, data)
+        };
+        let finish = Request::Finish { seed, timings: serde_json::Map::default() };
+        for number in 0..=client.job.epochs {
+            assert_eq!(client.say(&client::epoch(seed, number)), Ok(Reply::Ok));
+            let (request, data) = after(number);
+            assert_eq!(client.ask(&request, &data).unwrap(), Ok(Reply::Ok));
+            // Again, as after a lost answer.
+            assert_eq!(client.ask(&request, &data).unwrap(), Ok(Reply::Ok));
+        }
+        let (request, data) = client::predictions(seed, "test", 20);
+        assert_eq!(client.ask(&request, &data).unwrap(), Ok(Reply::Ok));
+        let Ok(Reply::Finished { metrics }) = client.say(&finish) else { panic!("not finished") };
+        metrics
+    })
+    .await
+    .unwrap();
+    let digests = place.store.prediction_digests(&key).unwrap();
+    let names = ["test", "test@0", "test@1", "test@2", "test@3"];
+    assert_eq!(digests.keys().collect::<Vec<_>>(), names);
+    for name in names {
+        let accuracy = place.store.metrics(&key, name).unwrap()["accuracy"];
+        assert_eq!(metrics[&format!("{name}/accuracy")], accuracy);
+        let file = format!("predictions/{name}.{}.f4.zst", &digests[name][..16]);
+        assert!(place.study.run_dir(&key).join(&file).is_file(), "{file}");
+    }
     handle.shutdown().await;
 }
