@@ -1,5 +1,5 @@
 //! The index of a history against what people do instead: `git log --grep` once a bug, and
-//! PyDriller. Run with a clone of the framework:
+//! PyDriller, which takes no bare clone. Run with a clone of the framework:
 //!
 //! ```text
 //! REPRODUCEML_PYTORCH_CLONE=… REPRODUCEML_PYTORCH_BRANCH=main cargo bench -p reproduceml-miner
