@@ -14,12 +14,8 @@ fn mined() -> TestStudy {
 
 /// Starts a stage and sends it `signal` after `delay`; gives its exit code, if it had one.
 fn disturb(study: &TestStudy, stage: &[&str], delay: Duration, signal: &str) -> Option<i32> {
-    let mut child = study
-        .command(stage)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child =
+        study.command(stage).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(delay);
     let id = child.id().to_string();
     // The stage may be over already; then there is nobody to signal.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use common::{TestStudy, root};
+use common::TestStudy;
 use serde_json::json;
 use study::store::EpochRecord;
 use study::{
