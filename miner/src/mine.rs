@@ -186,9 +186,12 @@ pub async fn mine(
         Err(study::corpus::CorpusError::Missing { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    match trace::trace(study, options, &bugs, &mut summary.warnings, progress)? {
-        Some(traced) => apply(&mut bugs, &traced),
-        None => keep_resolutions(&mut bugs, &before),
+    // A study of planted faults alone needs no history.
+    if !bugs.is_empty() || options.repo.is_some() {
+        match trace::trace(study, options, &bugs, &mut summary.warnings, progress)? {
+            Some(traced) => apply(&mut bugs, &traced),
+            None => keep_resolutions(&mut bugs, &before),
+        }
     }
     bugs.extend(planted::bugs(study));
     let kept_from_before = keep_others(&mut bugs, before, &range, &mut summary);
