@@ -5,20 +5,28 @@ use std::collections::BTreeMap;
 use study::funnel::Funnel;
 use study::{BugId, Store, Study, Verdict};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Format};
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::studies;
+
+/// Losses of one step that the table shows.
+const SHOWN: usize = 12;
 
 /// Prints how many bugs came through each step, and why the others did not.
 pub fn status(cli: &Cli) -> Result<(), Failure> {
     let study = studies::open(cli)?;
     let funnel = funnel(&study, &study.store()?)?;
+    let shown = if cli.format == Format::Table { SHOWN } else { usize::MAX };
     let mut rows = Rows::new(&["step", "bugs", "lost", "reason"]);
     for (step, count, losses) in funnel.steps() {
         rows.push([step, &count.to_string(), "", ""]);
-        for loss in losses {
+        for loss in losses.iter().take(shown) {
             rows.push(["", "", loss.bug.as_str(), &loss.reason]);
+        }
+        if losses.len() > shown {
+            let more = losses.len() - shown;
+            rows.push(["", "", "…", &format!("and {more} more; --format json lists all")]);
         }
     }
     output::print(cli.format, &funnel, &rows)
