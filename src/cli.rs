@@ -71,6 +71,8 @@ pub enum Command {
     Stats(StatsArgs),
     /// Compare the two sides of each bug, and write one page about the whole study.
     Report(ReportArgs),
+    /// Tell two runs apart: which factor differs, and the first epoch where their numbers part.
+    Diff(DiffArgs),
     /// Show how many bugs came through each step, and why the others did not.
     Status,
 }
@@ -335,4 +337,15 @@ pub enum Profile {
     Default,
     /// The paper's: asymptotic, both samples cut to the shorter, nothing corrected.
     Paper,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A run as EXPERIMENT/RUN, like pr16-buggy-0123456789ab/0.
+    #[arg(value_name = "RUN")]
+    pub left: study::RunKey,
+    /// The run to compare it with.
+    #[arg(value_name = "RUN")]
+    pub right: study::RunKey,
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod cli;
+mod diff;
 mod doctor;
 mod failure;
 mod home;
@@ -67,6 +68,7 @@ async fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Ticket(args) => serve::ticket(cli, args),
         Command::Stats(args) => stats_cmd::stats(cli, args),
         Command::Report(args) => report::report(cli, args),
+        Command::Diff(args) => diff::diff(cli, args),
         Command::Status => status::status(cli),
     }
 }

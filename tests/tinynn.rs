@@ -66,6 +66,23 @@ fn every_verdict_is_the_known_truth() {
         }
     }
 
+    // Two runs are told apart: the same factors, the same start, parted in the first epoch.
+    let experiments = study.call(&["--format", "json", "run", "--dry-run"]).expect(&[0]).json();
+    let run = |bug: &str, side: &str| {
+        let all = experiments["experiments"].as_array().unwrap();
+        let found = all.iter().find(|e| e["bug"] == bug && e["evaluation"] == side).unwrap();
+        format!("{}/0", found["experiment"].as_str().unwrap())
+    };
+    for (bug, first_epoch) in [("pr16", serde_json::json!(1)), ("pr21", serde_json::json!(null))] {
+        let (left, right) = (run(bug, "buggy"), run(bug, "corrected"));
+        let told = study.call(&["--format", "json", "diff", &left, &right]).expect(&[0]).json();
+        assert_eq!(told["first_epoch"], first_epoch, "{bug}");
+        assert_eq!(told["factors"], serde_json::json!([]), "{bug}");
+        assert_eq!(told["same_predictions"]["test"], first_epoch.is_null(), "{bug}");
+    }
+    study.call(&["diff", "nonsense", "pr1-buggy-0/0"]).expect(&[2]);
+    study.call(&["diff", "pr1-buggy-0/0", "pr1-buggy-0/1"]).expect(&[2]);
+
     // Called again, nothing is done twice and nothing changes.
     let before = std::fs::read(study.path().join("stats/results.csv")).unwrap();
     let again = study.call(&["--format", "json", "build"]).expect(&[1]).json();

@@ -5,11 +5,13 @@
 //! server of this study. What the server accepted decides whether a run is finished; how the
 //! process ended only explains a run that is not.
 
+mod difference;
 mod execute;
 mod launch;
 mod pairing;
 mod plan;
 
+pub use difference::{DifferenceError, RunDifference, difference};
 pub use execute::{Progress, RunError, RunOptions, RunSummary, SideSummary, execute};
 pub use launch::{DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher};
 pub use pairing::{FactorDifference, compare_manifests};

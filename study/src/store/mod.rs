@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OpenFlags};
 
 pub use artifacts::{ArtifactRecord, ArtifactStatus};
-pub use runs::{EpochRecord, RunKey, RunRecord, RunStatus};
+pub use runs::{EpochRecord, NoRunKey, RunKey, RunRecord, RunStatus};
 pub use sessions::{Holder, SessionOutcome, SessionRefusal, SessionWrite};
 
 /// The layout this program writes; a store with a higher number is from a later program.

@@ -23,6 +23,22 @@ impl std::fmt::Display for RunKey {
     }
 }
 
+/// A text that names no run.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` names no run; expected EXPERIMENT/RUN, like pr16-buggy-0123456789ab/0")]
+pub struct NoRunKey(String);
+
+impl std::str::FromStr for RunKey {
+    type Err = NoRunKey;
+
+    fn from_str(text: &str) -> Result<Self, NoRunKey> {
+        let wrong = || NoRunKey(text.to_owned());
+        let (experiment, run) = text.rsplit_once('/').ok_or_else(wrong)?;
+        let experiment = ExperimentId::new(experiment).map_err(|_| wrong())?;
+        Ok(Self { experiment, run: run.parse().map_err(|_| wrong())? })
+    }
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
