@@ -29,11 +29,11 @@ pub async fn build(cli: &Cli, args: &BuildArgs) -> Result<(), Failure> {
         builder::build(&study, &options, &|event| show(&progress, event)).await.map_err(explain)?;
     drop(progress);
     print(cli, &summary)?;
-    if summary.failed == 0 {
+    if summary.failed == 0 || args.dry_run {
         Ok(())
     } else {
         Err(Failure::stage(anyhow!(
-            "{} builds failed; the table says why, and `--retry` tries them again",
+            "{} builds failed; the table says why, and `--retry CLASS` tries those of a class again",
             summary.failed
         )))
     }

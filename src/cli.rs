@@ -162,7 +162,7 @@ pub struct BuildArgs {
     /// A clone of the framework's repository; else the one of study.toml.
     #[arg(long, value_name = "CLONE")]
     pub repo: Option<PathBuf>,
-    /// Try builds again that failed in this class (`all` for every class).
+    /// Try builds again that failed in this class, like `compile`.
     #[arg(long, value_name = "CLASS")]
     pub retry: Option<String>,
     /// Print the plan and build nothing.
@@ -202,9 +202,12 @@ pub struct RunArgs {
     /// The Python to start with `--executor local`.
     #[arg(long, default_value = "python3")]
     pub python: String,
-    /// Print the plan and run nothing.
+    /// Print the plan; change and run nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Enter the plan into the study, for clients that are started by hand, and run nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub plan_only: bool,
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
@@ -226,7 +229,7 @@ pub struct ServeArgs {
 /// Arguments of `ticket`.
 #[derive(Debug, Args)]
 pub struct TicketArgs {
-    /// The experiment, as `run --dry-run` lists it.
+    /// The experiment, as `run --plan-only` lists it.
     pub experiment: study::ExperimentId,
     /// The run's number, from 0.
     pub run: u32,

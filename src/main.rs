@@ -38,7 +38,9 @@ fn main() -> ExitCode {
     // The server ends on a signal too, but in order.
     let ends_itself = matches!(cli.command, Command::Serve(_));
     let result = runtime.block_on(async {
+        // Commands first: what never waits is then ended by a signal at once, as by default.
         let result = tokio::select! {
+            biased;
             result = dispatch(&cli) => result,
             () = interrupted(), if !ends_itself => Err(Failure::Interrupted),
         };

@@ -37,6 +37,10 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     if args.dry_run {
         return print_plan(cli, &plan, jobs);
     }
+    plan.enter(&store)?;
+    if args.plan_only {
+        return print_plan(cli, &plan, jobs);
+    }
     let options = RunOptions { jobs, client: home.client() };
     let summary = start(study.clone(), store, &plan, args, &options).await?;
     print_summary(cli, &summary)?;

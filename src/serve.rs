@@ -56,13 +56,13 @@ pub fn ticket(cli: &Cli, args: &TicketArgs) -> Result<(), Failure> {
     let planned = store.active_experiments()?;
     let Some((_, runs)) = planned.iter().find(|(e, _)| e.id() == args.experiment) else {
         return Err(Failure::input(anyhow!(
-            "the study plans no experiment {}; `reproduceml run --dry-run` plans and lists them",
+            "the study plans no experiment {}; `reproduceml run --plan-only` plans and lists them",
             args.experiment
         )));
     };
     if args.run >= *runs {
         return Err(Failure::input(anyhow!(
-            "{} has {runs} runs, expected a number below that, not {}; `run --dry-run --runs N` \
+            "{} has {runs} runs, expected a number below that, not {}; `run --plan-only --runs N` \
              plans more",
             args.experiment,
             args.run

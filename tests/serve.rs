@@ -216,7 +216,7 @@ fn tickets_are_for_planned_runs() {
     let told = ticket(&study, &experiment, "2").expect(&[2]);
     assert!(told.err.contains("has 2 runs"), "{}", told.err);
     let told = study.call(&["ticket", "pr1-buggy-0123456789ab", "0"]).expect(&[2]);
-    assert!(told.err.contains("run --dry-run"), "{}", told.err);
+    assert!(told.err.contains("run --plan-only"), "{}", told.err);
     let json = study.call(&["--format", "json", "ticket", experiment.id().as_str(), "1"]);
     assert_eq!(json.expect(&[0]).json()["run"], 1);
 }

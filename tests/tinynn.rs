@@ -83,6 +83,11 @@ fn every_verdict_is_the_known_truth() {
     study.call(&["diff", "nonsense", "pr1-buggy-0/0"]).expect(&[2]);
     study.call(&["diff", "pr1-buggy-0/0", "pr1-buggy-0/1"]).expect(&[2]);
 
+    // A plan that is only looked at changes nothing.
+    study.call(&["run", "--model", "other", "--dry-run"]).expect(&[0]);
+    let looked = study.call(&["--format", "json", "status"]).expect(&[0]).json();
+    assert_eq!(looked, funnel);
+
     // Called again, nothing is done twice and nothing changes.
     let before = std::fs::read(study.path().join("stats/results.csv")).unwrap();
     let again = study.call(&["--format", "json", "build"]).expect(&[1]).json();

@@ -244,10 +244,13 @@ impl Launcher for LocalLauncher {
             .env("REPRODUCEML_ARTIFACT", &launch.artifact)
             .envs(&launch.env)
             .stdin(Stdio::null())
+            // A group of its own, so that nothing it started outlives it.
+            .process_group(0)
             .stdout(writer.try_clone().map_err(LaunchError::Log)?)
             .stderr(writer)
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(start)?;
+        let group = child.id();
         drop(command); // It holds the pipe's writing ends.
 
         let mut tail = Tail::default();
@@ -255,7 +258,15 @@ impl Launcher for LocalLauncher {
         let deadline = tokio::time::sleep(launch.time);
         tokio::pin!(deadline);
         let (mut timed_out, mut cancelled, mut open) = (false, false, true);
+        let mut ended = None;
+        let drained = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(drained);
         let status = loop {
+            if let Some(status) = ended
+                && !open
+            {
+                break status;
+            }
             tokio::select! {
                 read = reader.read(&mut buffer), if open => match read {
                     Ok(0) | Err(_) => open = false,
@@ -265,14 +276,20 @@ impl Launcher for LocalLauncher {
                         log.write_all(bytes).map_err(LaunchError::Log)?;
                     }
                 },
-                status = child.wait(), if !open => break status.map_err(start)?,
-                () = &mut deadline, if !timed_out => {
-                    timed_out = true;
-                    child.start_kill().map_err(start)?;
+                status = child.wait(), if ended.is_none() => {
+                    ended = Some(status.map_err(start)?);
+                    kill_group(group);
+                    drained.as_mut().reset(tokio::time::Instant::now() + DRAIN);
                 }
-                () = cancel.cancelled(), if !cancelled => {
+                // What holds the pipe without being of the group is not waited for.
+                () = &mut drained, if ended.is_some() => open = false,
+                () = &mut deadline, if !timed_out && ended.is_none() => {
+                    timed_out = true;
+                    kill_group(group);
+                }
+                () = cancel.cancelled(), if !cancelled && ended.is_none() => {
                     cancelled = true;
-                    child.start_kill().map_err(start)?;
+                    kill_group(group);
                 }
             }
         };
@@ -286,6 +303,17 @@ impl Launcher for LocalLauncher {
             seconds: begin.elapsed().as_secs_f64(),
             tail: tail.text(),
         })
+    }
+}
+
+/// How long the output of a process is read after its end.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Kills what is left of a client's process group.
+fn kill_group(group: Option<u32>) {
+    if let Some(group) = group.and_then(|group| i32::try_from(group).ok()) {
+        // SAFETY: a system call without memory; a group that is gone is only reported.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
     }
 }
 
@@ -382,7 +410,7 @@ mod tests {
     async fn what_hangs_is_ended() {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("hang");
-        std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::fs::write(&script, "#!/bin/sh\nsleep 60\n").unwrap();
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
         let launcher = LocalLauncher::new(script.to_string_lossy());

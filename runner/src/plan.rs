@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 use study::{
-    ArtifactRecord, BugId, Evaluation, Experiment, RunKey, RunStatus, Store, StoreError, Study,
+    ArtifactRecord, ArtifactStatus, BugId, Evaluation, Experiment, RunKey, RunStatus, Store,
+    StoreError, Study,
 };
 
 /// What a call changes of what `study.toml` says.
@@ -52,6 +53,16 @@ pub struct Plan {
     pub seconds_a_run: Option<f64>,
 }
 
+impl Plan {
+    /// Enters the experiments into the store, as the ones that are run and compared from now on.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn enter(&self, store: &Store) -> Result<(), StoreError> {
+        store.plan(&self.experiments)
+    }
+}
+
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -82,15 +93,18 @@ pub enum PlanError {
     Store(#[from] StoreError),
 }
 
-/// Plans the runs of a study and enters its experiments into the store.
+/// Plans the runs of a study. Nothing is written: see [`Plan::enter`].
 ///
 /// # Errors
 /// See [`PlanError`].
 pub fn plan(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan, PlanError> {
     let pairs = pairs(store, overrides)?;
     let runs = overrides.runs.unwrap_or(study.config.run.runs);
-    if runs == 0 {
-        return Err(PlanError::Value("--runs is 0; expected at least one run a side".into()));
+    if !(1..=study::config::MOST_RUNS).contains(&runs) {
+        let most = study::config::MOST_RUNS;
+        return Err(PlanError::Value(format!(
+            "--runs is {runs}; expected 1 to {most} runs a side"
+        )));
     }
     let mut experiments = Vec::new();
     for (bug, sides) in &pairs {
@@ -101,8 +115,6 @@ pub fn plan(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan,
     }
     let planned: Vec<(Experiment, u32)> =
         experiments.iter().map(|(experiment, runs, _)| (experiment.clone(), *runs)).collect();
-    store.plan(&planned)?;
-
     let mut plan = Plan {
         experiments: planned,
         missing: Vec::new(),
@@ -147,11 +159,12 @@ fn pairs(store: &Store, overrides: &Overrides) -> Result<BTreeMap<BugId, Sides>,
     for bug in &overrides.bugs {
         let reason = match sides.get(bug) {
             None => Some("it has not been built".to_owned()),
-            Some(sides) => {
-                sides.iter().find(|(_, record)| !record.is_built()).map(|(evaluation, record)| {
-                    format!("its {evaluation} side failed: {:?}", record.status)
-                })
-            }
+            Some(sides) => sides.iter().find_map(|(evaluation, record)| match &record.status {
+                ArtifactStatus::Built { .. } => None,
+                ArtifactStatus::Failed { class, line } => {
+                    Some(format!("its {evaluation} side failed: {class}: {line}"))
+                }
+            }),
         };
         if let Some(reason) = reason {
             return Err(PlanError::NotBuilt { bug: bug.clone(), reason });
@@ -239,7 +252,7 @@ fn duration(run: &study::RunRecord) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use study::{ArtifactId, ArtifactStatus, Strategy};
+    use study::{ArtifactId, Strategy};
 
     const CONFIG: &str = r#"
 [study]
@@ -328,6 +341,8 @@ seed_policy = "per-run"
     fn finished_runs_stay_and_more_runs_add_the_missing() {
         let (_folder, study, store) = study_with(&[(1, true)]);
         let first = plan(&study, &store, &Overrides::default()).unwrap();
+        assert!(store.active_experiments().unwrap().is_empty(), "planning writes nothing");
+        first.enter(&store).unwrap();
         for planned in &first.missing[..3] {
             store.begin_run(&planned.key, 0).unwrap();
             store.finish_run(&planned.key, &serde_json::json!({})).unwrap();
@@ -346,6 +361,16 @@ seed_policy = "per-run"
                 .iter()
                 .all(|p| p.experiment.evaluation == Evaluation::Buggy)
         );
+    }
+
+    #[test]
+    fn the_number_of_runs_has_bounds() {
+        let (_folder, study, store) = study_with(&[(1, true)]);
+        for runs in [0, u32::MAX] {
+            let asked = Overrides { runs: Some(runs), ..Overrides::default() };
+            let error = plan(&study, &store, &asked).unwrap_err().to_string();
+            assert!(error.contains("--runs"), "{error}");
+        }
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub enum ConfigError {
     },
 }
 
+/// The most runs a side that a study may ask for.
+pub const MOST_RUNS: u32 = 100_000;
+
 /// A whole study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -293,8 +296,8 @@ impl StudyConfig {
             Err(ConfigError::Value { path: path.to_owned(), key, found, expected })
         };
         let run = &self.run;
-        if run.runs == 0 || run.runs > 1_000_000 {
-            return complain("run.runs", run.runs.to_string(), "1 to 1000000 runs a side");
+        if !(1..=MOST_RUNS).contains(&run.runs) {
+            return complain("run.runs", run.runs.to_string(), "1 to 100000 runs a side");
         }
         if run.epochs == 0 {
             return complain("run.epochs", run.epochs.to_string(), "at least one epoch");

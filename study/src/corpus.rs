@@ -90,7 +90,7 @@ pub enum CorpusError {
     },
     /// A line is no bug.
     #[error(
-        "{path}, line {line}: expected one bug as JSON: {source}; run `reproduceml mine` to write it anew"
+        "{path}, line {line}: expected one bug as JSON: {source}; move the file away and run `reproduceml mine` to write it anew"
     )]
     Line {
         /// The file.
