@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use study::{Bug, BugId, Resolution, Study};
+use study::{Bug, BugId, Study};
 
 use crate::mine::{MineError, MineSummary};
 use crate::notes::kept::{Change as NoteChange, Kept};
@@ -162,8 +162,6 @@ pub(crate) fn bugs_of(
                 }
                 tally.patch += usize::from(version.is_patch());
                 bugs.push(Bug {
-                    id: BugId::of_pull_request(*pr),
-                    framework: framework.name.clone(),
                     release: release.clone(),
                     section: entry.section.clone(),
                     text: entry.text.clone(),
@@ -171,20 +169,7 @@ pub(crate) fn bugs_of(
                     pr: *pr,
                     prs: entry.prs.clone(),
                     entry: u32::try_from(place).unwrap_or(u32::MAX),
-                    resolution: Resolution::Unresolved,
-                    fix: None,
-                    buggy: None,
-                    fixed_at: None,
-                    authored_at: None,
-                    files: Vec::new(),
-                    lines_added: 0,
-                    lines_removed: 0,
-                    scope: Vec::new(),
-                    python_only: false,
-                    needs_compile: false,
-                    needs_cuda: false,
-                    not_in_artifact: false,
-                    tests: Vec::new(),
+                    ..Bug::untraced(BugId::of_pull_request(*pr), &framework.name)
                 });
             }
         }

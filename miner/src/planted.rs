@@ -11,29 +11,11 @@ pub(crate) fn bugs(study: &Study) -> Vec<Bug> {
         .iter()
         .zip(0..)
         .map(|(fault, entry)| Bug {
-            id: fault.id.clone(),
-            framework: framework.name.clone(),
-            release: String::new(),
             section: vec!["Planted faults".into()],
             text: fault.title.clone(),
-            url: String::new(),
-            pr: 0,
-            prs: Vec::new(),
             entry,
             resolution: Resolution::Planted,
-            fix: None,
-            buggy: None,
-            fixed_at: None,
-            authored_at: None,
-            files: Vec::new(),
-            lines_added: 0,
-            lines_removed: 0,
-            scope: Vec::new(),
-            python_only: false,
-            needs_compile: false,
-            needs_cuda: false,
-            not_in_artifact: false,
-            tests: Vec::new(),
+            ..Bug::untraced(fault.id.clone(), &framework.name)
         })
         .collect()
 }

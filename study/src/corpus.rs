@@ -71,6 +71,37 @@ pub struct Bug {
     pub tests: Vec<String>,
 }
 
+impl Bug {
+    /// An entry of which nothing but its name is known: untraced, its change empty.
+    pub fn untraced(id: BugId, framework: &str) -> Self {
+        Self {
+            id,
+            framework: framework.to_owned(),
+            release: String::new(),
+            section: Vec::new(),
+            text: String::new(),
+            url: String::new(),
+            pr: 0,
+            prs: Vec::new(),
+            entry: 0,
+            resolution: Resolution::Unresolved,
+            fix: None,
+            buggy: None,
+            fixed_at: None,
+            authored_at: None,
+            files: Vec::new(),
+            lines_added: 0,
+            lines_removed: 0,
+            scope: Vec::new(),
+            python_only: false,
+            needs_compile: false,
+            needs_cuda: false,
+            not_in_artifact: false,
+            tests: Vec::new(),
+        }
+    }
+}
+
 /// Why a corpus could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
