@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use study::BugId;
 
+use crate::build::args::BuildArgs;
+
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
 /// A study goes through four stages: `mine` reads release notes and git history, `build` makes an
@@ -199,25 +201,6 @@ pub enum LabelCommand {
         #[arg(long, value_name = "CLONE")]
         repo: Option<PathBuf>,
     },
-}
-
-/// Arguments of `build`.
-#[derive(Debug, Args)]
-pub struct BuildArgs {
-    /// Only these bugs; else all that are selected.
-    pub bugs: Vec<BugId>,
-    /// Builds at the same time.
-    #[arg(long, default_value_t = 1)]
-    pub jobs: u32,
-    /// A clone of the framework's repository; else the one of study.toml.
-    #[arg(long, value_name = "CLONE")]
-    pub repo: Option<PathBuf>,
-    /// Try builds again that failed in this class, like `compile`.
-    #[arg(long, value_name = "CLASS")]
-    pub retry: Option<String>,
-    /// Print the plan and build nothing.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Arguments of `run`.
