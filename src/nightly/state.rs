@@ -196,7 +196,7 @@ fn corpus(study: &Study) -> Result<Vec<Bug>, Failure> {
     }
 }
 
-/// Hints for every traced bug that nobody has labelled, once somebody labels in this study.
+/// Hints for every traced bug that nobody has labelled.
 pub fn proposals(study: &Study) -> Result<Vec<Proposal>, Failure> {
     let corpus = corpus(study)?;
     let choices: Vec<Choice> = if corpus.is_empty() {
