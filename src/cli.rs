@@ -226,6 +226,10 @@ pub struct RunArgs {
     /// Only this side.
     #[arg(long, value_name = "EVALUATION")]
     pub only: Option<study::Evaluation>,
+    /// Run a control beside both sides: `aa` is the corrected artifact once more, with the same
+    /// design, so that `stats` can tell how often it sees a difference where there is none.
+    #[arg(long, value_name = "CONTROL")]
+    pub control: Option<Control>,
     /// Begin runs again that failed.
     #[arg(long)]
     pub retry_failed: bool,
@@ -293,6 +297,13 @@ impl std::str::FromStr for ListenAddress {
                 .to_owned()
         })
     }
+}
+
+/// What a study runs to know how far its verdicts can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Control {
+    /// An artifact against itself: the negative control.
+    Aa,
 }
 
 /// Where runs are started.

@@ -61,6 +61,8 @@ vocabulary! {
         Corrected => "corrected",
         /// The corrected artifact with a planted fault: the positive control.
         Artificial => "artificial",
+        /// The corrected artifact once more: the negative control.
+        Aa => "aa",
     }
 }
 
@@ -171,7 +173,7 @@ mod tests {
         let error = "fixed".parse::<Evaluation>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`fixed` is no evaluation; expected one of: buggy, corrected, artificial"
+            "`fixed` is no evaluation; expected one of: buggy, corrected, artificial, aa"
         );
     }
 }
