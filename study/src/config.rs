@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BugId, Challenge, Hyperparameters, ModelSpec, SeedPolicy, Strategy};
+use crate::{BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, Strategy};
 
 /// Why `study.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,9 @@ pub struct StudyConfig {
     /// How runs are compared.
     #[serde(default)]
     pub stats: Stats,
+    /// What `nightly` may do.
+    #[serde(default)]
+    pub nightly: NightlyPolicy,
     /// Planted faults: the positive controls.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -326,6 +329,9 @@ impl StudyConfig {
         }
         if !(self.stats.margin > 0.0 && self.stats.margin < 1.0) {
             return complain("stats.margin", self.stats.margin.to_string(), "between 0 and 1");
+        }
+        if let Err((key, found, expected)) = self.nightly.check() {
+            return complain(key, found, expected);
         }
         if !self.framework.tag_pattern.contains("{version}") {
             return complain(
