@@ -1,6 +1,6 @@
 //! How an analysis is to be made, and the defaults with their reasons.
 
-use crate::mann_whitney::Choice;
+use crate::mann_whitney::{Alternative, Choice, Settings};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -51,6 +51,10 @@ pub struct Options {
     pub seed_policy: SeedPolicy,
     /// How p-values are computed.
     pub method: Choice,
+    /// The departure that p-values are for: `Less` is a buggy side of smaller values.
+    pub alternative: Alternative,
+    /// Whether asymptotic p-values take half a step for continuity.
+    pub continuity: bool,
     /// The metrics that decide verdicts.
     pub outcomes: Vec<String>,
     /// Bugs whose sides may not be compared, with the reason: their verdict is `invalid`.
@@ -66,6 +70,8 @@ impl Default for Options {
             margins: BTreeMap::new(),
             seed_policy: SeedPolicy::Unknown,
             method: Choice::Auto,
+            alternative: Alternative::TwoSided,
+            continuity: true,
             outcomes: OUTCOMES.map(str::to_owned).to_vec(),
             invalid: BTreeMap::new(),
         }
@@ -97,11 +103,15 @@ impl Options {
         Ok(())
     }
 
-    /// The method that is used: the paper's profile leaves no choice.
-    pub fn effective_method(&self) -> Choice {
+    /// How rank tests are made: the paper's profile leaves no choice.
+    pub fn settings(&self) -> Settings {
         match self.profile {
-            Profile::Default => self.method,
-            Profile::Paper => Choice::Asymptotic,
+            Profile::Default => Settings {
+                choice: self.method,
+                alternative: self.alternative,
+                continuity: self.continuity,
+            },
+            Profile::Paper => Choice::Asymptotic.into(),
         }
     }
 }
