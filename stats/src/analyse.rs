@@ -79,6 +79,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
     }
     Analysis {
         schema: "reproduceml-stats/1",
+        inputs: None,
         options: options.clone(),
         design: design(&comparisons),
         verdicts,
@@ -233,10 +234,12 @@ fn correct(tests: &mut [Test], outcomes: &[String], options: &Options) -> Vec<Fa
 }
 
 fn controls(verdicts: &[BugVerdict], tests: &[Test], options: &Options) -> Controls {
-    let of_kind = |kind: Kind| {
-        let valid = verdicts
-            .iter()
-            .filter(|verdict| verdict.kind == kind && verdict.verdict != Verdict::Invalid);
+    let of = |kind: Kind, unfelt: bool| {
+        let valid = verdicts.iter().filter(move |one| {
+            one.kind == kind
+                && one.verdict != Verdict::Invalid
+                && (kind == Kind::Aa || options.unfelt.contains(&one.bug) == unfelt)
+        });
         let hits = valid.clone().filter(|verdict| verdict.verdict == Verdict::Different).count();
         rate(hits, valid.count(), options.alpha)
     };
@@ -247,9 +250,10 @@ fn controls(verdicts: &[BugVerdict], tests: &[Test], options: &Options) -> Contr
         .collect();
     let hits = p.iter().filter(|p| **p < options.alpha).count();
     Controls {
-        false_positives: of_kind(Kind::Aa),
+        false_positives: of(Kind::Aa, false),
         false_positive_tests: rate(hits, p.len(), options.alpha),
-        detections: of_kind(Kind::Artificial),
+        detections: of(Kind::Artificial, false),
+        unfelt: of(Kind::Artificial, true),
     }
 }
 

@@ -55,10 +55,19 @@ impl Results {
     /// # Errors
     /// A path that cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), InputError> {
+        write_whole(path, &self.csv()?)
+    }
+
+    /// The bytes that [`Results::write_csv`] writes.
+    ///
+    /// # Errors
+    /// None that is expected.
+    pub fn csv(&self) -> Result<Vec<u8>, InputError> {
+        let path = Path::new("the results as CSV");
         let mut bytes = Vec::new();
         let mut frame = self.frame(path)?;
         CsvWriter::new(&mut bytes).finish(&mut frame).map_err(|error| unwritable(path, &error))?;
-        write_whole(path, &bytes)
+        Ok(bytes)
     }
 
     /// Writes all runs as Parquet, like [`Results::write_csv`].

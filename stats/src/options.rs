@@ -1,8 +1,9 @@
 //! How an analysis is to be made, and the defaults with their reasons.
 
+use crate::input::Evaluation;
 use crate::mann_whitney::{Alternative, Choice, Settings};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The metrics that say what a model learnt, and so decide verdicts. Others, such as seconds or
 /// loss, are tested and listed, and decide nothing.
@@ -57,8 +58,11 @@ pub struct Options {
     pub continuity: bool,
     /// The metrics that decide verdicts.
     pub outcomes: Vec<String>,
-    /// Bugs whose sides may not be compared, with the reason: their verdict is `invalid`.
-    pub invalid: BTreeMap<String, String>,
+    /// By bug, the sides that may not be compared with the corrected one, with the reason: the verdict
+    /// is `invalid`.
+    pub invalid: BTreeMap<String, BTreeMap<Evaluation, String>>,
+    /// Planted faults that runs are not expected to feel: the detection rate is without them.
+    pub unfelt: BTreeSet<String>,
 }
 
 impl Default for Options {
@@ -74,6 +78,7 @@ impl Default for Options {
             continuity: true,
             outcomes: OUTCOMES.map(str::to_owned).to_vec(),
             invalid: BTreeMap::new(),
+            unfelt: BTreeSet::new(),
         }
     }
 }

@@ -3,8 +3,9 @@
 use crate::analyse::Comparison;
 use crate::analysis::{BugVerdict, Identity, Kind, Test, Verdict};
 use crate::group::Group;
+use crate::input::Evaluation;
 use crate::options::{Options, Profile};
-use crate::render::number::{p_text, signed};
+use crate::render::number::{p_text, percent, signed};
 
 /// Concludes from the tests of one comparison.
 ///
@@ -42,7 +43,13 @@ fn conclude(
     tests: &[Test],
     options: &Options,
 ) -> (Verdict, String) {
-    if let Some(reason) = options.invalid.get(comparison.bug) {
+    let compared = match comparison.kind {
+        Kind::Bug => Evaluation::Buggy,
+        Kind::Artificial => Evaluation::Artificial,
+        Kind::Aa => Evaluation::Aa,
+    };
+    let marked = options.invalid.get(comparison.bug);
+    if let Some(reason) = marked.and_then(|sides| sides.get(&compared)) {
         return (Verdict::Invalid, reason.clone());
     }
     let name = side(comparison.kind);
@@ -122,9 +129,9 @@ fn conclude(
 fn difference(test: &Test, p: f64, how: &str, side: &str) -> String {
     let shift = test.hodges_lehmann.map_or_else(String::new, |shift| {
         format!(
-            "; {side} less corrected is {} ({}% interval {} to {})",
+            "; {side} less corrected is {} ({} interval {} to {})",
             signed(shift.estimate),
-            100.0 * shift.level,
+            percent(shift.level),
             signed(shift.low),
             signed(shift.high)
         )
