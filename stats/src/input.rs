@@ -117,7 +117,7 @@ pub enum InputError {
     /// A row has more or fewer cells than there are columns.
     #[error(
         "{source_name}: row {row} (line {line}) has {found} cell(s), but the header names {expected} \
-         columns; the file may have been cut off there: export it again, or remove the row"
+         columns; the file may have been cut off there, or a comma not quoted: export it again"
     )]
     Ragged {
         /// The file.

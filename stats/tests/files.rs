@@ -118,7 +118,8 @@ fn encodings_compressed_files_and_folders_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.csv");
     let head = "bug,evaluation,run,accuracy\n";
-    let utf16: Vec<u8> = format!("\u{feff}{head}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> =
+        format!("\u{feff}{head}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     let latin1 = [head.as_bytes(), b"pr\xe9,buggy,0,0.5\n"].concat();
     let latin1_head = b"bug,evaluation,run,accuracy,dur\xe9e\n".to_vec();
     for (bytes, words) in [

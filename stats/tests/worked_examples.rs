@@ -33,7 +33,9 @@ fn mann_whitney() {
     let (x, y) = ([1.0, 2.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]);
     let test = asymptotic(&x, &y, TWO, true).unwrap();
     said("buggy {1, 2, 2, 3}, corrected {2, 3, 4, 5}: U = 2.5");
-    said("σ² = 16/12 · (9 − (24 + 6)/56) = 11.286, z = (5.5 − 0.5)/3.359 = 1.488, asymptotic p = 0.137");
+    said(
+        "σ² = 16/12 · (9 − (24 + 6)/56) = 11.286, z = (5.5 − 0.5)/3.359 = 1.488, asymptotic p = 0.137",
+    );
     let sigma = standard_deviation_of_u(4, 4, 30.0);
     assert_eq!((test.u, rounded(sigma * sigma, 3), rounded(sigma, 3)), (2.5, 11.286, 3.359));
     assert_eq!((rounded(5.0 / sigma, 3), rounded(test.p_value, 3)), (1.488, 0.137));
@@ -108,7 +110,9 @@ fn paired() {
 #[test]
 fn corrections() {
     let p = [0.01, 0.04, 0.03];
-    said("0.01, 0.04, 0.03 become 0.03, 0.06, 0.06 with Holm, and 0.03, 0.04, 0.04 with Benjamini and Hochberg");
+    said(
+        "0.01, 0.04, 0.03 become 0.03, 0.06, 0.06 with Holm, and 0.03, 0.04, 0.04 with Benjamini and Hochberg",
+    );
     let nine = |values: Vec<f64>| values.into_iter().map(|p| rounded(p, 9)).collect::<Vec<_>>();
     assert_eq!(nine(adjust::holm(&p)), [0.03, 0.06, 0.06]);
     assert_eq!(nine(adjust::benjamini_hochberg(&p)), [0.03, 0.04, 0.04]);

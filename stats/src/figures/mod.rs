@@ -9,7 +9,7 @@ pub use curves::{Epoch, learning_curves};
 
 use crate::analysis::{Analysis, Kind, Test};
 use crate::input::{Evaluation, Results};
-use crate::render::number::{percent, significant};
+use crate::render::number::percent;
 use crate::sample::{quantile_sorted, sorted};
 use crate::special::beta_quantile;
 use axis::Axis;
