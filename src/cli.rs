@@ -348,6 +348,41 @@ pub struct Rules {
     /// The family-wise error to accept.
     #[arg(long, value_name = "P")]
     pub alpha: Option<f64>,
+    /// How p-values of rank tests are computed; the profile `paper` fixes it.
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// Asymptotic p-values without correction for continuity.
+    #[arg(long)]
+    pub no_continuity: bool,
+    /// Which difference p-values are for, of the buggy side against the corrected one.
+    #[arg(long)]
+    pub alternative: Option<Alternative>,
+    /// A planted fault that no run should feel, left out of the detection rate; beside those that
+    /// study.toml marks. May be given again.
+    #[arg(long, value_name = "NAME")]
+    pub unfelt: Vec<String>,
+}
+
+/// How p-values of rank tests are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Exact up to 50 values a side, asymptotic above.
+    Auto,
+    /// From all permutations, where they can be counted.
+    Exact,
+    /// From the normal approximation.
+    Asymptotic,
+}
+
+/// Which difference p-values are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Alternative {
+    /// In either direction.
+    TwoSided,
+    /// The buggy side has smaller values.
+    Less,
+    /// The buggy side has larger values.
+    Greater,
 }
 
 /// Arguments of `report`.
