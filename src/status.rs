@@ -48,7 +48,7 @@ pub fn funnel(study: &Study, store: &Store) -> Result<Funnel, Failure> {
 }
 
 /// What `stats` concluded last.
-fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
+pub fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
     #[derive(serde::Deserialize)]
     struct Analysis {
         verdicts: Vec<Entry>,

@@ -97,6 +97,22 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// A stage of a night, named after its command.
+    NightlyStage, "stage of a night" {
+        /// Releases and notes.
+        Mine => "mine",
+        /// Artifacts.
+        Build => "build",
+        /// Training.
+        Run => "run",
+        /// Tests, verdicts and the report.
+        Report => "report",
+        /// What nothing rests on any more.
+        Gc => "gc",
+    }
+}
+
+vocabulary! {
     /// How a commit becomes an artifact.
     Strategy, "strategy" {
         /// Compiled from the commit's tree.

@@ -5,6 +5,7 @@
 //! processes may read at the same time.
 
 mod artifacts;
+mod counts;
 mod experiments;
 mod runs;
 mod seeds;
@@ -16,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OpenFlags};
 
 pub use artifacts::{ArtifactRecord, ArtifactStatus};
+pub use counts::{ArtifactUse, RunCounts};
 pub use runs::{EpochRecord, NoRunKey, RunKey, RunRecord, RunStatus};
 pub use sessions::{Holder, SessionOutcome, SessionRefusal, SessionWrite};
 
