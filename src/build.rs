@@ -52,6 +52,9 @@ fn show(progress: &Progress, event: Event) {
                 progress.line(&format!("{tag}: {}", line.trim_end()));
             }
         }
+        Event::Locked { name, file } => {
+            progress.line(&format!("{name} is locked in {}", file.display()));
+        }
         Event::Cleaned { what } => progress.line(&format!("removed {what}")),
         Event::Started { id, what } => progress.line(&format!("{} {what}", id.short())),
         Event::Step { id, step } => tracing::info!("{} {step}", id.short()),

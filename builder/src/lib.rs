@@ -6,8 +6,10 @@
 
 mod bench;
 mod checkout;
+mod choose;
 mod classify;
 mod content;
+mod cost;
 mod error;
 mod event;
 pub mod gc;
@@ -15,33 +17,46 @@ mod identity;
 mod image;
 mod inspect;
 mod layout;
+mod lock;
 mod log;
 mod make;
+mod mirror;
 mod options;
+mod pair;
+mod patches;
 mod plan;
 mod probe;
 mod provenance;
 mod queue;
 mod record;
+mod source;
+mod submodules;
 mod summary;
 mod toolchain;
 
+pub use choose::{AUTO, Chosen, ChosenName, for_bugs as choose_toolchains};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
+pub use cost::Dependents;
 pub use error::BuildError;
 pub use event::Event;
 pub use identity::Identity;
-pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, prepare};
+pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, ToolchainImage, prepare};
 pub use inspect::{
     Difference, FailureCount, PairComparison, Verification, collect_garbage, compare, difference,
     report, verify,
 };
 pub use layout::study_mark;
+pub use lock::{Lock, Locked, Moved, check as check_lock, lock as lock_toolchains, lock_file};
 pub use log::read_log;
+pub use mirror::{MirrorOutcome, Mirrored, mirror};
 pub use options::{
     BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, SideBuild,
 };
+pub use pair::mismatches;
+pub use patches::Patch;
 pub use probe::{Probe, probe};
 pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
-pub use toolchain::{ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};
+pub use submodules::{Submodule, mirrors_dir};
+pub use toolchain::{LockRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits, Toolchain, list};

@@ -8,8 +8,9 @@ use study::{ArtifactId, Bug, BugId, CommitId, Evaluation, Resolution, Strategy, 
 
 use crate::error::BuildError;
 use crate::identity::{Identity, Job};
+use crate::image::ReadyToolchain;
 use crate::options::BuildOptions;
-use crate::toolchain::Toolchain;
+use crate::toolchain::Recipe;
 
 /// One side of a bug and the artifact it needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,21 @@ impl Plan {
     /// Whether any artifact is built from a commit.
     pub(crate) fn needs_clone(&self) -> bool {
         self.jobs.values().any(|job| job.identity.strategy == Strategy::Source)
+    }
+
+    /// The commits that are built from source, each with its toolchain's recipe.
+    pub(crate) fn commits<'a>(
+        &self,
+        toolchains: &'a BTreeMap<String, ReadyToolchain>,
+    ) -> BTreeMap<CommitId, &'a Recipe> {
+        self.jobs
+            .values()
+            .filter(|job| job.identity.strategy == Strategy::Source)
+            .filter_map(|job| {
+                let ready = toolchains.get(&job.identity.toolchain)?;
+                Some((job.identity.commit.clone()?, &ready.toolchain.recipe))
+            })
+            .collect()
     }
 
     fn add(&mut self, bug: &BugId, sides: Vec<(Evaluation, Job)>, below: Vec<Job>) {
@@ -62,9 +78,8 @@ impl Plan {
 pub(crate) struct Request<'a> {
     pub study: &'a Study,
     pub options: &'a BuildOptions,
-    pub toolchain: &'a Toolchain,
-    /// Identity of the toolchain on its base image.
-    pub identity: &'a str,
+    /// The toolchain of each bug, in the bugs' order.
+    pub toolchains: &'a [&'a ReadyToolchain],
     /// The newest commit of the main line, for faults on top of a source build.
     pub tip: Option<CommitId>,
 }
@@ -101,19 +116,33 @@ pub(crate) fn bugs(study: &Study, options: &BuildOptions) -> Result<Vec<Bug>, Bu
 /// Decides the artifacts of the bugs.
 pub(crate) fn plan(request: &Request<'_>, bugs: &[Bug]) -> Result<Plan, BuildError> {
     let mut plan = Plan::default();
-    for bug in bugs {
+    for (bug, toolchain) in bugs.iter().zip(request.toolchains) {
         if bug.resolution == Resolution::Planted {
-            let (sides, below) = fault_pair(request, bug)?;
+            let (sides, below) = fault_pair(request, toolchain, bug)?;
             plan.add(&bug.id, sides, below);
         } else {
-            let sides = commit_pair(request, bug)?;
+            let sides = commit_pair(request, toolchain, bug)?;
             plan.add(&bug.id, sides, Vec::new());
         }
     }
+    // Builds of one toolchain share the compiler's cache; within one, the bugs stay in the order
+    // of their fixes.
+    let toolchain_of = |chain: &Vec<ArtifactId>| {
+        let job = chain.first().and_then(|id| plan.jobs.get(id));
+        let used = job.map(|job| &job.identity.toolchain);
+        request.toolchains.iter().position(|ready| Some(&ready.identity) == used)
+    };
+    let mut chains = std::mem::take(&mut plan.chains);
+    chains.sort_by_key(toolchain_of);
+    plan.chains = chains;
     Ok(plan)
 }
 
-fn commit_pair(request: &Request<'_>, bug: &Bug) -> Result<Vec<(Evaluation, Job)>, BuildError> {
+fn commit_pair(
+    request: &Request<'_>,
+    toolchain: &ReadyToolchain,
+    bug: &Bug,
+) -> Result<Vec<(Evaluation, Job)>, BuildError> {
     let strategy = request.study.config.build.strategy;
     if strategy != Strategy::Source {
         let text = format!(
@@ -130,13 +159,17 @@ fn commit_pair(request: &Request<'_>, bug: &Bug) -> Result<Vec<(Evaluation, Job)
         );
         return Err(BuildError::Request(text));
     };
-    let job = |commit: &CommitId| Job::new(source_identity(request, commit), None, None);
+    let job = |commit: &CommitId| Job::new(source_identity(request, toolchain, commit), None, None);
     Ok(vec![(Evaluation::Buggy, job(buggy)), (Evaluation::Corrected, job(fix))])
 }
 
 type FaultPair = (Vec<(Evaluation, Job)>, Vec<Job>);
 
-fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError> {
+fn fault_pair(
+    request: &Request<'_>,
+    toolchain: &ReadyToolchain,
+    bug: &Bug,
+) -> Result<FaultPair, BuildError> {
     let fault = request.study.config.faults.iter().find(|fault| fault.id == bug.id);
     let Some(fault) = fault else {
         let text = format!(
@@ -154,7 +187,7 @@ fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError>
         let Some(tip) = &request.tip else {
             return Err(no_clone(request.study, "a fault is planted on its newest commit"));
         };
-        source_identity(request, tip)
+        source_identity(request, toolchain, tip)
     } else {
         Identity {
             commit: None,
@@ -162,7 +195,7 @@ fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError>
             flags: BTreeMap::new(),
             repository: config.framework.repository.clone(),
             strategy: Strategy::Release,
-            toolchain: request.identity.to_owned(),
+            toolchain: toolchain.identity.clone(),
         }
     };
     let compiled = base.strategy == Strategy::Source;
@@ -174,9 +207,13 @@ fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError>
     Ok((sides, Vec::new()))
 }
 
-fn source_identity(request: &Request<'_>, commit: &CommitId) -> Identity {
+fn source_identity(
+    request: &Request<'_>,
+    toolchain: &ReadyToolchain,
+    commit: &CommitId,
+) -> Identity {
     let config = &request.study.config;
-    let mut flags = request.toolchain.recipe.flags.clone();
+    let mut flags = toolchain.toolchain.recipe.flags.clone();
     flags.extend(config.build.flags.clone());
     Identity {
         commit: Some(commit.clone()),
@@ -184,7 +221,7 @@ fn source_identity(request: &Request<'_>, commit: &CommitId) -> Identity {
         flags,
         repository: config.framework.repository.clone(),
         strategy: Strategy::Source,
-        toolchain: request.identity.to_owned(),
+        toolchain: toolchain.identity.clone(),
     }
 }
 

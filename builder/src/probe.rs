@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use study::{ArtifactId, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Study};
 
 use crate::checkout;
+use crate::choose::{self, Chosen};
 use crate::content::give_to;
 use crate::error::BuildError;
 use crate::gc;
-use crate::image::{self, ReadyToolchain};
-use crate::layout;
+use crate::image::ReadyToolchain;
+use crate::{layout, lock};
 use crate::log::LogFile;
 use crate::options::BuildOptions;
 use crate::plan;
 use crate::queue::find_clone;
-use crate::toolchain::Toolchain;
 
 /// What a fix's tests did on the two artifacts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,21 +53,22 @@ impl Probe {
 /// As [`build`](crate::build), and if the toolchain has no `[probe]`.
 pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, BuildError> {
     let _lock = study.lock()?;
-    let toolchain = Toolchain::read(&options.toolchains_dir, &study.config.build.toolchain)?;
-    let Some(recipe) = toolchain.recipe.probe.clone() else {
-        let text = format!(
-            "the toolchain {} does not say how to run tests (its toolchain.toml has no [probe])",
-            toolchain.recipe.name
-        );
-        return Err(BuildError::Request(text));
-    };
     let bugs = plan::bugs(study, options)?;
+    let clone = find_clone(study, options);
+    let chosen = choose::for_bugs(study, options, clone.as_deref(), &bugs)?;
     let docker = Docker::connect().await?;
     gc::clean(&docker, study, false).await?;
-    let ready = image::prepare(&docker, &toolchain, &|_| {}).await?;
     let pairs = pairs(study)?;
     let mut probes = Vec::new();
-    for bug in &bugs {
+    for (bug, Chosen { toolchain, .. }) in bugs.iter().zip(&chosen) {
+        let Some(recipe) = toolchain.recipe.probe.clone() else {
+            let text = format!(
+                "the toolchain {} does not say how to run tests (its toolchain.toml has no \
+                 [probe])",
+                toolchain.recipe.name
+            );
+            return Err(BuildError::Request(text));
+        };
         let (Some((buggy, corrected)), Some(fix)) = (pairs.get(&bug.id), &bug.fix) else {
             continue;
         };
@@ -83,6 +84,8 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, 
             probes.push(probe);
             continue;
         }
+        let cancel = &options.cancel;
+        let ready = lock::ready(&docker, study, toolchain, true, cancel, &|_| {}).await?;
         let work = Work { study, options, docker: &docker, ready: &ready, run: &recipe.run };
         let probe = Probe {
             bug: bug.id.clone(),
