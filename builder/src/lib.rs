@@ -6,7 +6,7 @@
 
 mod bench;
 mod checkout;
-mod choose;
+mod suits;
 mod classify;
 mod content;
 mod cost;
@@ -34,7 +34,7 @@ mod submodules;
 mod summary;
 mod toolchain;
 
-pub use choose::{AUTO, Chosen, ChosenName, for_bugs as choose_toolchains};
+pub use suits::{AUTO, Chosen, ChosenName, for_bugs as choose_toolchains};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
 pub use cost::Dependents;

@@ -10,7 +10,7 @@ use study::{CommitId, Study};
 use crate::error::BuildError;
 use crate::options::BuildOptions;
 use crate::submodules::{self, Submodule};
-use crate::{choose, plan, queue};
+use crate::{plan, queue, suits};
 
 /// A pinned submodule and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +60,7 @@ pub async fn mirror(
     let bugs = plan::bugs(study, options)?;
     let clone = queue::find_clone(study, options)
         .ok_or_else(|| plan::no_clone(study, "its commits say which submodules they need"))?;
-    let chosen = choose::for_bugs(study, options, Some(&clone), &bugs)?;
+    let chosen = suits::for_bugs(study, options, Some(&clone), &bugs)?;
     let mut done: Vec<Mirrored> = Vec::new();
     for (bug, chosen) in bugs.iter().zip(&chosen) {
         let wanted = &chosen.toolchain.recipe.sources.submodules;

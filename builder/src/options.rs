@@ -7,7 +7,7 @@ use containers::Cancel;
 use serde::Serialize;
 use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig};
 
-use crate::choose::ChosenName;
+use crate::suits::ChosenName;
 use crate::classify::FailureClass;
 use crate::record::CacheUse;
 

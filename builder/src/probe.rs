@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use study::{ArtifactId, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Study};
 
 use crate::checkout;
-use crate::choose::{self, Chosen};
+use crate::suits::{self, Chosen};
 use crate::content::give_to;
 use crate::error::BuildError;
 use crate::gc;
@@ -55,7 +55,7 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, 
     let _lock = study.lock()?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
-    let chosen = choose::for_bugs(study, options, clone.as_deref(), &bugs)?;
+    let chosen = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
     let docker = Docker::connect().await?;
     gc::clean(&docker, study, false).await?;
     let pairs = pairs(study)?;

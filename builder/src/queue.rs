@@ -10,7 +10,7 @@ use study::{
     ArtifactId, ArtifactRecord, ArtifactStatus, CommitId, Evaluation, Store, Strategy, Study,
 };
 
-use crate::choose::{self, Chosen};
+use crate::suits::{self, Chosen};
 use crate::classify::FailureClass;
 use crate::error::BuildError;
 use crate::event::Event;
@@ -43,7 +43,7 @@ pub async fn build(
     let _lock = study.lock()?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
-    let chosen = choose::for_bugs(study, options, clone.as_deref(), &bugs)?;
+    let chosen = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
     for chosen in &chosen {
         check_suits(&chosen.toolchain, study)?;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use study::{ArtifactId, ArtifactRecord, ArtifactStatus, Bug, BugId, Strategy, Study};
 
-use crate::choose::{Chosen, ChosenName};
+use crate::suits::{Chosen, ChosenName};
 use crate::cost::{self, Dependents};
 use crate::error::BuildError;
 use crate::identity::Job;
