@@ -86,11 +86,8 @@ fn matters_to_all(file: &ChangedFile) -> bool {
 
 /// A path of a record as one below the commit's tree.
 fn below_src(path: &str, build_folder: &str) -> Option<String> {
-    let absolute = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/src/{build_folder}/{path}")
-    };
+    let absolute =
+        if path.starts_with('/') { path.to_owned() } else { format!("/src/{build_folder}/{path}") };
     let mut parts: Vec<&str> = Vec::new();
     for part in absolute.split('/') {
         match part {

@@ -5,8 +5,8 @@
 //! fails is a result, classified and kept with its log. docs/builds.md tells the whole story.
 
 mod bench;
+mod catalogue;
 mod checkout;
-mod suits;
 mod classify;
 mod content;
 mod cost;
@@ -31,10 +31,11 @@ mod queue;
 mod record;
 mod source;
 mod submodules;
+mod suits;
 mod summary;
 mod toolchain;
 
-pub use suits::{AUTO, Chosen, ChosenName, for_bugs as choose_toolchains};
+pub use catalogue::{Entry, Shown, entries, export, find, show};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
 pub use cost::Dependents;
@@ -59,4 +60,9 @@ pub use probe::{Probe, probe};
 pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
 pub use submodules::{Submodule, mirrors_dir};
-pub use toolchain::{LockRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits, Toolchain, list};
+pub use suits::{
+    AUTO, Chosen, ChosenName, for_bugs as choose_toolchains, in_use as toolchains_in_use,
+};
+pub use toolchain::{
+    LockRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits, Toolchain, list,
+};

@@ -106,10 +106,8 @@ impl Lock {
 
     fn write(&self, study: &Study) -> Result<(), BuildError> {
         let path = lock_file(study);
-        let text = toml::to_string(self).map_err(|error| BuildError::Lock {
-            path: path.clone(),
-            what: error.to_string(),
-        })?;
+        let text = toml::to_string(self)
+            .map_err(|error| BuildError::Lock { path: path.clone(), what: error.to_string() })?;
         let head = "# Written by `reproduceml build lock`. Keep it with the study: builds use \
                     nothing else.\n";
         study::files::write_whole(&path, format!("{head}{text}").as_bytes())
@@ -269,7 +267,10 @@ pub(crate) async fn ready(
             ),
         ));
     }
-    Ok(ReadyToolchain { tag: made.tag, ..ReadyToolchain::locked(toolchain, &locked, made.image_id) })
+    Ok(ReadyToolchain {
+        tag: made.tag,
+        ..ReadyToolchain::locked(toolchain, &locked, made.image_id)
+    })
 }
 
 fn moved_error(name: &str, what: &str) -> BuildError {
@@ -411,10 +412,8 @@ mod tests {
         assert_eq!(then.len(), 3);
         let now = map("gcc:amd64 12.3\nlibc6:amd64 2.36-9\nnew:all 2");
         let moves = package_moves("t", &then, &now);
-        let told: Vec<_> = moves
-            .iter()
-            .map(|m| (m.what.as_str(), m.locked.as_str(), m.now.as_deref()))
-            .collect();
+        let told: Vec<_> =
+            moves.iter().map(|m| (m.what.as_str(), m.locked.as_str(), m.now.as_deref())).collect();
         assert_eq!(
             told,
             [

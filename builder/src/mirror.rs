@@ -106,9 +106,8 @@ async fn get(
         return Ok(MirrorOutcome::Wanted);
     }
     progress(&format!("{} {} from {}", submodule.path, submodule.commit.short(), submodule.url));
-    let local = candidates(submodule, from)
-        .into_iter()
-        .find(|place| is_in(place, &submodule.commit));
+    let local =
+        candidates(submodule, from).into_iter().find(|place| is_in(place, &submodule.commit));
     let (wanted, source) = (submodule.clone(), local.clone());
     let work = tokio::task::spawn_blocking(move || match source {
         Some(source) => copy(&source, &wanted.commit, &place),

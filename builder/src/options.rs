@@ -7,9 +7,9 @@ use containers::Cancel;
 use serde::Serialize;
 use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig};
 
-use crate::suits::ChosenName;
 use crate::classify::FailureClass;
 use crate::record::CacheUse;
+use crate::suits::ChosenName;
 
 /// What to build and how.
 #[derive(Debug, Clone)]

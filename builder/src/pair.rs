@@ -59,10 +59,7 @@ pub(crate) fn of_plan(
 }
 
 /// The sides of the pairs that are refused.
-pub(crate) fn refused(
-    study: &Study,
-    plan: &Plan,
-) -> Result<Vec<(BugId, Evaluation)>, BuildError> {
+pub(crate) fn refused(study: &Study, plan: &Plan) -> Result<Vec<(BugId, Evaluation)>, BuildError> {
     let refused = of_plan(study, plan)?;
     Ok(plan
         .wants

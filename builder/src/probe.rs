@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use study::{ArtifactId, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Study};
 
 use crate::checkout;
-use crate::suits::{self, Chosen};
 use crate::content::give_to;
 use crate::error::BuildError;
 use crate::gc;
 use crate::image::ReadyToolchain;
-use crate::{layout, lock};
 use crate::log::LogFile;
 use crate::options::BuildOptions;
 use crate::plan;
 use crate::queue::find_clone;
+use crate::suits::{self, Chosen};
+use crate::{layout, lock};
 
 /// What a fix's tests did on the two artifacts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,6 @@ use study::{
     ArtifactId, ArtifactRecord, ArtifactStatus, CommitId, Evaluation, Store, Strategy, Study,
 };
 
-use crate::suits::{self, Chosen};
 use crate::classify::FailureClass;
 use crate::error::BuildError;
 use crate::event::Event;
@@ -21,6 +20,7 @@ use crate::make::{Workshop, is_there};
 use crate::options::{BuildOptions, BuildSummary, Estimate};
 use crate::plan::{self, Plan};
 use crate::record::BuildRecord;
+use crate::suits::{self, Chosen};
 use crate::summary::{self, Done};
 use crate::toolchain::Toolchain;
 use crate::{lock, pair, source};

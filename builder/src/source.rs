@@ -13,10 +13,10 @@ use study::CommitId;
 use crate::checkout::{self, CheckoutError};
 use crate::classify::FailureClass;
 use crate::error::BuildError;
+use crate::patches;
 use crate::record::CacheUse;
 use crate::submodules::{self, Submodule};
 use crate::toolchain::{Recipe, Step};
-use crate::patches;
 
 /// Where the step that reads ninja's dependency records leaves them, in `/record`.
 pub(crate) const NINJA_DEPS: &str = "ninja.deps";

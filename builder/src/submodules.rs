@@ -177,11 +177,7 @@ pub(crate) fn fill(
     tree: &Path,
 ) -> Result<(), CheckoutError> {
     for submodule in submodules {
-        checkout::export(
-            &study_mirror(submodule),
-            &submodule.commit,
-            &tree.join(&submodule.path),
-        )?;
+        checkout::export(&study_mirror(submodule), &submodule.commit, &tree.join(&submodule.path))?;
     }
     Ok(())
 }

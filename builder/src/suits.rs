@@ -89,6 +89,22 @@ pub fn for_bugs(
         .collect()
 }
 
+/// The toolchains that the study's selected bugs are built with, each once.
+///
+/// # Errors
+/// As [`for_bugs`].
+pub fn in_use(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, BuildError> {
+    let bugs = crate::plan::bugs(study, options)?;
+    let clone = crate::queue::find_clone(study, options);
+    let mut found: Vec<Toolchain> = Vec::new();
+    for chosen in for_bugs(study, options, clone.as_deref(), &bugs)? {
+        if found.iter().all(|known| known.recipe.name != chosen.toolchain.recipe.name) {
+            found.push(chosen.toolchain);
+        }
+    }
+    Ok(found)
+}
+
 /// The toolchains that `auto` chooses among: those that are locked, or all where none is.
 fn all(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, BuildError> {
     let lock = Lock::read(study)?;
@@ -286,7 +302,13 @@ fn python_fits(requirement: &str, python: &str) -> bool {
             "<=" => order.is_le(),
             ">" => order.is_gt(),
             "<" => order.is_lt(),
-            "==" => if any { prefix } else { order.is_eq() },
+            "==" => {
+                if any {
+                    prefix
+                } else {
+                    order.is_eq()
+                }
+            }
             "!=" => !(if any { prefix } else { order.is_eq() }),
             "~=" => {
                 let base = wanted.get(..wanted.len().saturating_sub(1)).unwrap_or_default();

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use study::{ArtifactId, ArtifactRecord, ArtifactStatus, Bug, BugId, Strategy, Study};
 
-use crate::suits::{Chosen, ChosenName};
 use crate::cost::{self, Dependents};
 use crate::error::BuildError;
 use crate::identity::Job;
@@ -13,6 +12,7 @@ use crate::options::{BugBuild, BuildOptions, BuildSummary, Estimate, Outcome, Si
 use crate::pair;
 use crate::plan::Plan;
 use crate::record::{BuildRecord, CacheUse};
+use crate::suits::{Chosen, ChosenName};
 
 /// An artifact, made or failed, and whether that was in this call.
 #[derive(Debug, Clone)]
@@ -53,7 +53,8 @@ impl Report<'_> {
             for want in plan.wants.iter().filter(|want| want.bug == bug.id) {
                 let Some(job) = plan.jobs.get(&want.job) else { continue };
                 let done = done.get(&want.job);
-                let record = BuildRecord::read(&study.build_dir(&want.job).join("record.json")).ok();
+                let record =
+                    BuildRecord::read(&study.build_dir(&want.job).join("record.json")).ok();
                 let second = !built.sides.is_empty();
                 built.sides.push(SideBuild {
                     evaluation: want.evaluation,

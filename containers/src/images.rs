@@ -215,8 +215,7 @@ impl Docker {
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
             _ => (name, "latest"),
         };
-        let options =
-            TagImageOptions { repo: Some(repository.into()), tag: Some(tag.into()) };
+        let options = TagImageOptions { repo: Some(repository.into()), tag: Some(tag.into()) };
         self.client
             .tag_image(image, Some(options))
             .await
