@@ -6,6 +6,7 @@
 
 mod bench;
 mod catalogue;
+mod changed_tests;
 mod checkout;
 mod classify;
 mod content;

@@ -8,6 +8,7 @@ use containers::{Cancel, ContainerSpec, Docker};
 use serde::{Deserialize, Serialize};
 use study::{ArtifactId, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Study};
 
+use crate::changed_tests;
 use crate::checkout;
 use crate::content::give_to;
 use crate::error::BuildError;
@@ -157,11 +158,17 @@ impl Work<'_> {
                 && test.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
         });
         let tests: Vec<&str> = safe.map(String::as_str).collect();
+        let names = match &bug.buggy {
+            Some(buggy) => changed_tests::names(&clone, buggy, fix, &bug.tests),
+            None => Vec::new(),
+        };
         let mut spec =
             ContainerSpec::new(&self.ready.image_id, &["sh", "-eu", "-c", self.run], user)
                 .read_only(&scratch, "/src")
                 .read_only(&study.artifact_dir(artifact).join("files"), "/artifact")
+                .read_only(&self.ready.toolchain.folder, "/toolchain")
                 .env("TESTS", &tests.join(" "))
+                .env("TEST_NAMES", &names.join(" "))
                 .env("PYTHONPATH", "/artifact/site")
                 .env("HOME", "/tmp")
                 .label(containers::STUDY_LABEL, &layout::study_mark(study));
