@@ -23,7 +23,7 @@ pub const AUTO: &str = "auto";
 
 /// The toolchain of a bug.
 #[derive(Debug, Clone)]
-pub struct Chosen {
+pub struct Suited {
     /// The toolchain.
     pub toolchain: Toolchain,
     /// Why this one, in a sentence.
@@ -32,7 +32,7 @@ pub struct Chosen {
 
 /// The choice as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChosenName {
+pub struct ToolchainChoice {
     /// The toolchain's name.
     pub name: String,
     /// Why this one, in a sentence.
@@ -49,7 +49,7 @@ pub fn for_bugs(
     options: &BuildOptions,
     clone: Option<&Path>,
     bugs: &[Bug],
-) -> Result<Vec<Chosen>, BuildError> {
+) -> Result<Vec<Suited>, BuildError> {
     let mut known: Vec<Toolchain> = Vec::new();
     let mut read = |name: &str| -> Result<Toolchain, BuildError> {
         if let Some(toolchain) = known.iter().find(|t| t.recipe.name == name) {
@@ -79,7 +79,7 @@ pub fn for_bugs(
                     None => by.to_owned(),
                     Some(why) => format!("{by}, though {why}"),
                 };
-                return Ok(Chosen { toolchain, reason });
+                return Ok(Suited { toolchain, reason });
             }
             if candidates.is_none() {
                 candidates = Some(all(study, options)?);
@@ -97,9 +97,9 @@ pub fn in_use(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, B
     let bugs = crate::plan::bugs(study, options)?;
     let clone = crate::queue::find_clone(study, options);
     let mut found: Vec<Toolchain> = Vec::new();
-    for chosen in for_bugs(study, options, clone.as_deref(), &bugs)? {
-        if found.iter().all(|known| known.recipe.name != chosen.toolchain.recipe.name) {
-            found.push(chosen.toolchain);
+    for suited in for_bugs(study, options, clone.as_deref(), &bugs)? {
+        if found.iter().all(|known| known.recipe.name != suited.toolchain.recipe.name) {
+            found.push(suited.toolchain);
         }
     }
     Ok(found)
@@ -192,7 +192,7 @@ impl Facts {
         None
     }
 
-    fn choose(&self, bug: &BugId, candidates: &[Toolchain]) -> Result<Chosen, BuildError> {
+    fn choose(&self, bug: &BugId, candidates: &[Toolchain]) -> Result<Suited, BuildError> {
         let mut fit: Vec<&Toolchain> = Vec::new();
         let mut against = Vec::new();
         for toolchain in candidates {
@@ -214,7 +214,7 @@ impl Facts {
                 against.join("; ")
             )));
         };
-        Ok(Chosen { toolchain: (*best).clone(), reason: self.reason(best, fit.len()) })
+        Ok(Suited { toolchain: (*best).clone(), reason: self.reason(best, fit.len()) })
     }
 
     fn reason(&self, best: &Toolchain, fit: usize) -> String {
@@ -366,19 +366,19 @@ mod tests {
         ];
         let id = BugId::new("pr1").unwrap();
         let choose = |facts: Facts| facts.choose(&id, &all).unwrap();
-        let chosen = choose(facts("2020-01-22", ">=3.6.1", false));
-        assert_eq!(chosen.toolchain.recipe.name, "cpu");
+        let suited = choose(facts("2020-01-22", ">=3.6.1", false));
+        assert_eq!(suited.toolchain.recipe.name, "cpu");
         assert_eq!(
-            chosen.reason,
+            suited.reason,
             "by rule: the fix is of 2020-01-22, it is for 2019-07-01 to 2020-12-31; setup.py asks \
              for Python >=3.6.1, it has 3.9.2; the change needs no GPU; 2 others suit too and are \
              made for longer times"
         );
-        let chosen = choose(facts("2019-03-01", ">=2.7", true));
-        assert_eq!(chosen.toolchain.recipe.name, "old");
+        let suited = choose(facts("2019-03-01", ">=2.7", true));
+        assert_eq!(suited.toolchain.recipe.name, "old");
         // Python 3.9 is ruled out, so a toolchain with a GPU does it.
-        let chosen = choose(facts("2020-01-22", ">=3.6.1,<3.9", false));
-        assert_eq!(chosen.toolchain.recipe.name, "gpu");
+        let suited = choose(facts("2020-01-22", ">=3.6.1,<3.9", false));
+        assert_eq!(suited.toolchain.recipe.name, "gpu");
         let error = facts("2017-01-01", ">=2.7", false).choose(&id, &all).unwrap_err().to_string();
         assert!(error.contains("cpu: it is for commits from 2019-07-01"), "{error}");
         assert!(error.contains("--toolchain"), "{error}");
