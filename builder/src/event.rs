@@ -19,6 +19,11 @@ pub enum Event {
         /// The line.
         line: String,
     },
+    /// A released package is being fetched and laid out in the study's cache.
+    Release {
+        /// Package and number.
+        name: String,
+    },
     /// Something was cleaned up that an interrupted build had left.
     Cleaned {
         /// What it was.

@@ -7,6 +7,7 @@
 mod bench;
 mod catalogue;
 mod checkout;
+mod choose;
 mod classify;
 mod content;
 mod error;
@@ -19,20 +20,23 @@ mod layout;
 mod log;
 mod make;
 mod options;
+mod overlay;
 mod plan;
 mod probe;
 mod provenance;
 mod queue;
 mod record;
+mod release;
 mod summary;
 mod toolchain;
+mod wheel;
 
 pub use catalogue::{Entry, Shown, entries, export, find, show};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
 pub use error::BuildError;
 pub use event::Event;
-pub use identity::Identity;
+pub use identity::{Identity, ReleaseIdentity};
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, prepare};
 pub use inspect::{
     Difference, FailureCount, PairComparison, Verification, collect_garbage, compare, difference,
@@ -43,7 +47,9 @@ pub use log::read_log;
 pub use options::{
     BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, SideBuild,
 };
+pub use overlay::OverlaidFile;
 pub use probe::{Probe, probe};
 pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
-pub use toolchain::{ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};
+pub use toolchain::{OverlayRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};
+pub use wheel::Wheel;

@@ -7,9 +7,11 @@ use std::time::Instant;
 use containers::Docker;
 use futures_util::stream::{self, StreamExt};
 use study::{
-    ArtifactId, ArtifactRecord, ArtifactStatus, CommitId, Evaluation, Store, Strategy, Study,
+    ArtifactId, ArtifactRecord, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Resolution,
+    Store, Strategy, Study,
 };
 
+use crate::choose::{Chooser, Chosen};
 use crate::classify::FailureClass;
 use crate::error::BuildError;
 use crate::event::Event;
@@ -20,6 +22,7 @@ use crate::make::{Workshop, is_there};
 use crate::options::{BuildOptions, BuildSummary};
 use crate::plan::{self, Plan};
 use crate::record::BuildRecord;
+use crate::release::{Shelf, releases};
 use crate::summary::{self, Done};
 use crate::toolchain::Toolchain;
 
@@ -55,8 +58,17 @@ pub async fn build(
         }
         image::prepare(&docker, &toolchain, progress).await?
     };
-    let request =
-        plan::Request { study, options, toolchain: &toolchain, identity: &ready.identity, tip };
+    let shelf =
+        Shelf::new(&docker, study, &ready, &options.cancel, progress, options.dry_run);
+    let chosen = choose_all(shelf, &bugs, clone.as_deref()).await?;
+    let request = plan::Request {
+        study,
+        options,
+        toolchain: &toolchain,
+        identity: &ready.identity,
+        tip,
+        chosen: &chosen,
+    };
     let plan = plan::plan(&request, &bugs)?;
     if clone.is_none() && plan.needs_clone() {
         return Err(plan::no_clone(study, "its commits are to be built from source"));
@@ -80,6 +92,35 @@ pub async fn build(
         make_all(&shop, &store, &plan, jobs, &mut done).await?;
     }
     summary::summary(study, &plan, &done, options.dry_run, began.elapsed())
+}
+
+/// Decides how each mined bug's pair is made.
+async fn choose_all(
+    shelf: Shelf<'_>,
+    bugs: &[Bug],
+    clone: Option<&Path>,
+) -> Result<BTreeMap<BugId, Chosen>, BuildError> {
+    let study = shelf.study;
+    let strategy = study.config.build.strategy;
+    let repository = match clone {
+        Some(path) => {
+            Some(git2::Repository::open(path).map_err(|error| {
+                plan::no_clone(study, &format!("{}: {}", path.display(), error.message()))
+            })?)
+        }
+        None => None,
+    };
+    if repository.is_none() && matches!(strategy, Strategy::Overlay | Strategy::Auto) {
+        return Err(plan::no_clone(study, "what a fix changed is read from its history"));
+    }
+    let tag_pattern = &study.config.framework.tag_pattern;
+    let mut chooser = Chooser { shelf, strategy, repository, tag_pattern };
+    let mut all = BTreeMap::new();
+    for bug in bugs.iter().filter(|bug| bug.resolution != Resolution::Planted) {
+        let chosen = chooser.choose(bug, plan::commits(bug)?).await?;
+        all.insert(bug.id.clone(), chosen);
+    }
+    Ok(all)
 }
 
 /// Makes what is not there yet and stores each result as it comes.
@@ -244,12 +285,19 @@ fn check_suits(toolchain: &Toolchain, study: &Study) -> Result<(), BuildError> {
         );
         return Err(BuildError::Request(text));
     }
+    let recipe = &toolchain.recipe;
     let strategy = study.config.build.strategy;
-    if strategy == Strategy::Release && toolchain.recipe.release.is_none() {
+    let lacks = match strategy {
+        Strategy::Release => recipe.release.is_none() && recipe.wheels.is_empty(),
+        Strategy::Overlay => releases(recipe).is_empty(),
+        _ => false,
+    };
+    if lacks {
         let text = format!(
-            "build.strategy is `release`, and the toolchain {} holds no released package; set \
-             build.toolchain in study.toml",
-            toolchain.recipe.name
+            "build.strategy is `{strategy}`, and the toolchain {} holds no released package{}; \
+             set build.toolchain in study.toml",
+            recipe.name,
+            if strategy == Strategy::Overlay { " to lay a fix over" } else { "" }
         );
         return Err(BuildError::Request(text));
     }

@@ -10,6 +10,7 @@ use study::ArtifactId;
 use crate::classify::Failure;
 use crate::error::BuildError;
 use crate::identity::Identity;
+use crate::overlay::OverlaidFile;
 
 /// A build, however it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,12 @@ pub struct BuildRecord {
     /// The tree that was built, as git names it, and its submodules.
     #[serde(default)]
     pub tree: Option<String>,
+    /// Why it was made like this: the strategy, and the release.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The files of a release that an overlay changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlay: Vec<OverlaidFile>,
     /// The limits it ran under, as text for people.
     pub limits: BTreeMap<String, String>,
     /// The class of machine it was built on: the two sides of a pair must share it.

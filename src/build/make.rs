@@ -54,6 +54,7 @@ fn show(progress: &Progress, event: Event) {
                 progress.line(&format!("{tag}: {}", line.trim_end()));
             }
         }
+        Event::Release { name } => progress.line(&format!("laying out {name}")),
         Event::Cleaned { what } => progress.line(&format!("removed {what}")),
         Event::Started { id, what } => progress.line(&format!("{} {what}", id.short())),
         Event::Step { id, step } => tracing::info!("{} {step}", id.short()),
