@@ -15,6 +15,7 @@ use crate::identity::Job;
 use crate::image::ReadyToolchain;
 use crate::log::LogFile;
 use crate::make::Workshop;
+use crate::overlay::{self, OverlaidFile};
 use crate::record::{BuildRecord, StepRecord};
 use crate::toolchain::Step;
 use crate::{cost, layout, source, submodules};
@@ -71,12 +72,20 @@ impl Bench<'_> {
             let path = self.path(name);
             fs::create_dir(&path).map_err(BuildError::io(&path))?;
         }
+        if let Some(reason) = self.job.refused.clone() {
+            return Err(self.failed(FailureClass::Overlay, "overlay", reason));
+        }
         match self.job.identity.strategy {
             Strategy::Source => self.build_source(user).await?,
+            Strategy::Release if self.job.release.is_some() => self.lay_out()?,
             Strategy::Release => self.take_release(user).await?,
             Strategy::Fault => self.plant_fault(user).await?,
             Strategy::Overlay => {
-                let text = "the strategy `overlay` is not there yet; use `source`".to_owned();
+                self.lay_out()?;
+                self.take_back()?;
+            }
+            Strategy::Auto => {
+                let text = "`auto` is no strategy of an artifact".to_owned();
                 return Err(Stop::Error(BuildError::Request(text)));
             }
         }
@@ -84,12 +93,8 @@ impl Bench<'_> {
         take_over(&out)?;
         let content = Content::of(&out)?;
         if content.files.is_empty() {
-            return Err(Stop::Failure(Failure {
-                class: FailureClass::Package,
-                step: "package".into(),
-                line: "the steps left nothing in /out".into(),
-                line_number: None,
-            }));
+            let line = "the steps left nothing in /out".to_owned();
+            return Err(self.failed(FailureClass::Package, "package", line));
         }
         self.smoke(user).await?;
         Ok(content)
@@ -124,8 +129,12 @@ impl Bench<'_> {
                 self.record.patches = laid.patches;
             }
             Ok(Err(source::LayOutError::Study(error))) => return Err(Stop::Error(error)),
-            Ok(Err(source::LayOutError::Commit(line))) => return Err(self.checkout_failed(line)),
-            Err(error) => return Err(self.checkout_failed(error.to_string())),
+            Ok(Err(source::LayOutError::Commit(line))) => {
+                return Err(self.failed(FailureClass::Checkout, "checkout", line));
+            }
+            Err(error) => {
+                return Err(self.failed(FailureClass::Checkout, "checkout", error.to_string()));
+            }
         }
         let cache = layout::compiler_cache_dir(self.shop.study);
         fs::create_dir_all(&cache).map_err(BuildError::io(&cache))?;
@@ -155,13 +164,74 @@ impl Bench<'_> {
         outcome.map(|_| ())
     }
 
-    fn checkout_failed(&self, line: String) -> Stop {
-        Stop::Failure(Failure {
-            class: FailureClass::Checkout,
-            step: "checkout".into(),
-            line,
-            line_number: None,
-        })
+    /// A failure that no log tells of.
+    fn failed(&self, class: FailureClass, step: &str, line: String) -> Stop {
+        Stop::Failure(Failure { class, step: step.to_owned(), line, line_number: None })
+    }
+
+    /// A released package as it is: its files under new names, and what it is.
+    fn lay_out(&mut self) -> Result<(), Stop> {
+        let (Some(folder), Some(release)) = (&self.job.release, &self.job.identity.release) else {
+            let text = "a release needs its files".to_owned();
+            return Err(Stop::Error(BuildError::Request(text)));
+        };
+        let io = |e| Stop::Error(BuildError::io("log.zst")(e));
+        self.log.line(&format!("+ [release] {} {}", release.name, release.sha256)).map_err(io)?;
+        let site = self.path("out").join("site");
+        fs::create_dir(&site).map_err(BuildError::io(&site))?;
+        layout::link_tree(&folder.join("site"), &site)?;
+        let about = serde_json::json!({
+            "release": release.name,
+            "sha256": release.sha256,
+            "image": self.toolchain.image_id,
+        });
+        let path = self.path("out").join("release.json");
+        fs::write(&path, format!("{about:#}\n")).map_err(BuildError::io(&path))?;
+        Ok(())
+    }
+
+    /// Strategy `overlay`: takes the fix back in the release that was laid out.
+    fn take_back(&mut self) -> Result<(), Stop> {
+        let job = self.job;
+        let fix = job.identity.release.as_ref().and_then(|release| release.without.as_ref());
+        let (Some(clone), Some(buggy), Some(fix)) = (&self.shop.clone, &job.identity.commit, fix)
+        else {
+            let text = "an overlay needs a clone and the fix's commits".to_owned();
+            return Err(Stop::Error(BuildError::Request(text)));
+        };
+        let site = self.path("out").join("site");
+        let wrong = |e: git2::Error| {
+            Stop::Error(BuildError::io(clone)(std::io::Error::other(e.message().to_owned())))
+        };
+        let repository = git2::Repository::open(clone).map_err(wrong)?;
+        let read = |path: &str| layout::read_below(&site, path);
+        let taken = overlay::take_back(&repository, (buggy, fix), &job.files, &read);
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(refusal) => {
+                return Err(self.failed(FailureClass::Overlay, "overlay", refusal.to_string()));
+            }
+        };
+        let io = |e| Stop::Error(BuildError::io("log.zst")(e));
+        self.log.line(&format!("+ [overlay] without {fix}")).map_err(io)?;
+        for file in taken {
+            let released = read(&file.path).map_err(BuildError::io(site.join(&file.path)))?;
+            layout::replace_below(&site, &file.path, file.content.as_deref())?;
+            let digest = |bytes: Option<Vec<u8>>| bytes.map(|b| study::files::sha256_hex(&b));
+            let kept = OverlaidFile {
+                path: file.path,
+                released: digest(released),
+                without_fix: digest(file.content),
+            };
+            let what = match (&kept.released, &kept.without_fix) {
+                (None, _) => "there again",
+                (_, None) => "gone again",
+                _ => "as before the fix",
+            };
+            self.log.line(&format!("{}: {what}", kept.path)).map_err(io)?;
+            self.record.overlay.push(kept);
+        }
+        Ok(())
     }
 
     /// Strategy `release`: the package that the image holds, named with its version.

@@ -77,6 +77,19 @@ pub enum BuildError {
         /// What to do.
         what: String,
     },
+    /// A released wheel is not in the study's cache and cannot be had (exit code 3).
+    #[error(
+        "the wheel {file} cannot be had: {what}. Fetch it where you can and put it at {}",
+        place.display()
+    )]
+    Wheel {
+        /// The wheel's file name.
+        file: String,
+        /// Where it belongs.
+        place: PathBuf,
+        /// Why it cannot be had.
+        what: String,
+    },
     /// The request itself makes no sense (exit code 2).
     #[error("{0}")]
     Request(String),
@@ -127,6 +140,7 @@ impl BuildError {
                 | Self::NotLocked { .. }
                 | Self::NoMirror { .. }
                 | Self::NoClone { .. }
+                | Self::Wheel { .. }
                 | Self::Disk { .. }
         )
     }

@@ -28,6 +28,11 @@ pub enum Event {
         /// The lock.
         file: PathBuf,
     },
+    /// A released package is being fetched and laid out in the study's cache.
+    Release {
+        /// Package and number.
+        name: String,
+    },
     /// Something was cleaned up that an interrupted build had left.
     Cleaned {
         /// What it was.

@@ -8,6 +8,7 @@ mod bench;
 mod catalogue;
 mod changed_tests;
 mod checkout;
+mod choose;
 mod classify;
 mod content;
 mod cost;
@@ -23,6 +24,7 @@ mod log;
 mod make;
 mod mirror;
 mod options;
+mod overlay;
 mod pair;
 mod patches;
 mod plan;
@@ -30,11 +32,13 @@ mod probe;
 mod provenance;
 mod queue;
 mod record;
+mod release;
 mod source;
 mod submodules;
 mod suits;
 mod summary;
 mod toolchain;
+mod wheel;
 
 pub use catalogue::{Entry, Shown, entries, export, find, show};
 pub use classify::{Failure, FailureClass};
@@ -42,7 +46,7 @@ pub use content::{Content, FileEntry, FileKind};
 pub use cost::Dependents;
 pub use error::BuildError;
 pub use event::Event;
-pub use identity::Identity;
+pub use identity::{Identity, ReleaseIdentity};
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, ToolchainImage, prepare};
 pub use inspect::{
     Difference, FailureCount, PairComparison, Verification, collect_garbage, compare, difference,
@@ -55,6 +59,7 @@ pub use mirror::{MirrorOutcome, Mirrored, mirror};
 pub use options::{
     BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, SideBuild,
 };
+pub use overlay::OverlaidFile;
 pub use pair::mismatches;
 pub use patches::Patch;
 pub use probe::{Probe, probe};
@@ -62,8 +67,10 @@ pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
 pub use submodules::{Submodule, mirrors_dir};
 pub use suits::{
-    AUTO, Chosen, ChosenName, for_bugs as choose_toolchains, in_use as toolchains_in_use,
+    AUTO, Suited, ToolchainChoice, for_bugs as choose_toolchains, in_use as toolchains_in_use,
 };
 pub use toolchain::{
-    LockRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits, Toolchain, list,
+    LockRecipe, OverlayRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits,
+    Toolchain, list,
 };
+pub use wheel::Wheel;

@@ -157,6 +157,8 @@ impl Workshop<'_> {
             submodules: Vec::new(),
             patches: Vec::new(),
             scratch_bytes: 0,
+            reason: job.reason.clone(),
+            overlay: Vec::new(),
             limits: self.limits.describe(),
             host,
             smoke: None,
@@ -175,12 +177,9 @@ impl Workshop<'_> {
         fs::create_dir(&part).map_err(BuildError::io(&part))?;
         let files = part.join("files");
         fs::rename(scratch.join("out"), &files).map_err(BuildError::io(&files))?;
-        let inputs: Vec<(String, String)> = job
-            .identity
-            .fault
-            .iter()
-            .map(|digest| ("fault.py".to_owned(), digest.clone()))
-            .collect();
+        let fault = job.identity.fault.iter().map(|digest| ("fault.py".to_owned(), digest.clone()));
+        let release = job.identity.release.iter().map(|r| (r.name.clone(), r.sha256.clone()));
+        let inputs: Vec<(String, String)> = fault.chain(release).collect();
         let statement = provenance::statement(&made.record, &made.content, &inputs);
         let documents = [
             ("provenance.json", serde_json::to_vec_pretty(&statement)),

@@ -60,10 +60,10 @@ pub async fn mirror(
     let bugs = plan::bugs(study, options)?;
     let clone = queue::find_clone(study, options)
         .ok_or_else(|| plan::no_clone(study, "its commits say which submodules they need"))?;
-    let chosen = suits::for_bugs(study, options, Some(&clone), &bugs)?;
+    let suited = suits::for_bugs(study, options, Some(&clone), &bugs)?;
     let mut done: Vec<Mirrored> = Vec::new();
-    for (bug, chosen) in bugs.iter().zip(&chosen) {
-        let wanted = &chosen.toolchain.recipe.sources.submodules;
+    for (bug, suited) in bugs.iter().zip(&suited) {
+        let wanted = &suited.toolchain.recipe.sources.submodules;
         for commit in bug.fix.iter().chain(&bug.buggy) {
             // Once more for every level of submodules inside submodules that has become known.
             loop {

@@ -9,7 +9,7 @@ use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig};
 
 use crate::classify::FailureClass;
 use crate::record::CacheUse;
-use crate::suits::ChosenName;
+use crate::suits::ToolchainChoice;
 
 /// What to build and how.
 #[derive(Debug, Clone)]
@@ -166,7 +166,7 @@ pub struct BugBuild {
     /// The bug.
     pub bug: BugId,
     /// The toolchain of both sides, and why this one.
-    pub toolchain: ChosenName,
+    pub toolchain: ToolchainChoice,
     /// Its sides: `buggy` or `artificial`, and `corrected`.
     pub sides: Vec<SideBuild>,
     /// Whether both sides have their artifact and nothing refuses the pair.

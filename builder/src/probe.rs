@@ -18,7 +18,7 @@ use crate::log::LogFile;
 use crate::options::BuildOptions;
 use crate::plan;
 use crate::queue::find_clone;
-use crate::suits::{self, Chosen};
+use crate::suits::{self, Suited};
 use crate::{layout, lock};
 
 /// What a fix's tests did on the two artifacts.
@@ -56,12 +56,12 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, 
     let _lock = study.lock()?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
-    let chosen = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
+    let suited = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
     let docker = Docker::connect().await?;
     gc::clean(&docker, study, false).await?;
     let pairs = pairs(study)?;
     let mut probes = Vec::new();
-    for (bug, Chosen { toolchain, .. }) in bugs.iter().zip(&chosen) {
+    for (bug, Suited { toolchain, .. }) in bugs.iter().zip(&suited) {
         let Some(recipe) = toolchain.recipe.probe.clone() else {
             let text = format!(
                 "the toolchain {} does not say how to run tests (its toolchain.toml has no \

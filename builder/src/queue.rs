@@ -7,9 +7,11 @@ use std::time::Instant;
 use containers::Docker;
 use futures_util::stream::{self, StreamExt};
 use study::{
-    ArtifactId, ArtifactRecord, ArtifactStatus, CommitId, Evaluation, Store, Strategy, Study,
+    ArtifactId, ArtifactRecord, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Resolution,
+    Store, Strategy, Study,
 };
 
+use crate::choose::{Chooser, Chosen};
 use crate::classify::FailureClass;
 use crate::error::BuildError;
 use crate::event::Event;
@@ -20,7 +22,8 @@ use crate::make::{Workshop, is_there};
 use crate::options::{BuildOptions, BuildSummary, Estimate};
 use crate::plan::{self, Plan};
 use crate::record::BuildRecord;
-use crate::suits::{self, Chosen};
+use crate::release::{Shelf, releases};
+use crate::suits::{self, Suited};
 use crate::summary::{self, Done};
 use crate::toolchain::Toolchain;
 use crate::{lock, pair, source};
@@ -43,9 +46,9 @@ pub async fn build(
     let _lock = study.lock()?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
-    let chosen = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
-    for chosen in &chosen {
-        check_suits(&chosen.toolchain, study)?;
+    let suited = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
+    for suited in &suited {
+        check_suits(&suited.toolchain, study)?;
     }
     let tip = clone.as_deref().and_then(|clone| tip(clone, &study.config.framework.branch));
     let store = study.store()?;
@@ -56,10 +59,17 @@ pub async fn build(
             progress(Event::Cleaned { what: leftover.to_string() });
         }
     }
-    let toolchains = ready_toolchains(&docker, study, options, &chosen, progress).await?;
+    let toolchains = ready_toolchains(&docker, study, options, &suited, progress).await?;
     let of_bugs: Vec<&ReadyToolchain> =
-        chosen.iter().filter_map(|c| toolchains.get(&c.toolchain.recipe.name)).collect();
-    let request = plan::Request { study, options, toolchains: &of_bugs, tip };
+        suited.iter().filter_map(|s| toolchains.get(&s.toolchain.recipe.name)).collect();
+    let mut chosen = BTreeMap::new();
+    for ready in toolchains.values() {
+        let shelf = Shelf::new(&docker, study, ready, &options.cancel, progress, options.dry_run);
+        let bugs = bugs.iter().zip(&of_bugs).filter(|(_, used)| used.identity == ready.identity);
+        let bugs: Vec<&Bug> = bugs.map(|(bug, _)| bug).collect();
+        chosen.extend(choose_all(shelf, &bugs, clone.as_deref()).await?);
+    }
+    let request = plan::Request { study, options, toolchains: &of_bugs, tip, chosen: &chosen };
     let plan = plan::plan(&request, &bugs)?;
     let by_identity: BTreeMap<String, ReadyToolchain> =
         toolchains.values().map(|ready| (ready.identity.clone(), ready.clone())).collect();
@@ -94,8 +104,35 @@ pub async fn build(
         }
     }
     let report =
-        summary::Report { study, bugs: &bugs, chosen: &chosen, plan: &plan, done: &done, options };
+        summary::Report { study, bugs: &bugs, suited: &suited, plan: &plan, done: &done, options };
     report.summary(began.elapsed())
+}
+
+/// Decides how each mined bug's pair is made.
+async fn choose_all(
+    shelf: Shelf<'_>,
+    bugs: &[&Bug],
+    clone: Option<&Path>,
+) -> Result<BTreeMap<BugId, Chosen>, BuildError> {
+    let study = shelf.study;
+    let strategy = study.config.build.strategy;
+    let repository = match clone {
+        Some(path) => Some(git2::Repository::open(path).map_err(|error| {
+            plan::no_clone(study, &format!("{}: {}", path.display(), error.message()))
+        })?),
+        None => None,
+    };
+    if repository.is_none() && matches!(strategy, Strategy::Overlay | Strategy::Auto) {
+        return Err(plan::no_clone(study, "what a fix changed is read from its history"));
+    }
+    let tag_pattern = &study.config.framework.tag_pattern;
+    let mut chooser = Chooser { shelf, strategy, repository, tag_pattern };
+    let mut all = BTreeMap::new();
+    for bug in bugs.iter().filter(|bug| bug.resolution != Resolution::Planted) {
+        let chosen = chooser.choose(bug, plan::commits(bug)?).await?;
+        all.insert(bug.id.clone(), chosen);
+    }
+    Ok(all)
 }
 
 /// Makes what is not there yet and stores each result as it comes.
@@ -241,11 +278,11 @@ async fn ready_toolchains(
     docker: &Docker,
     study: &Study,
     options: &BuildOptions,
-    chosen: &[Chosen],
+    suited: &[Suited],
     progress: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<BTreeMap<String, ReadyToolchain>, BuildError> {
     let mut ready = BTreeMap::new();
-    for Chosen { toolchain, .. } in chosen {
+    for Suited { toolchain, .. } in suited {
         let name = &toolchain.recipe.name;
         if ready.contains_key(name) {
             continue;
@@ -298,12 +335,19 @@ fn check_suits(toolchain: &Toolchain, study: &Study) -> Result<(), BuildError> {
         );
         return Err(BuildError::Request(text));
     }
+    let recipe = &toolchain.recipe;
     let strategy = study.config.build.strategy;
-    if strategy == Strategy::Release && toolchain.recipe.release.is_none() {
+    let lacks = match strategy {
+        Strategy::Release => recipe.release.is_none() && recipe.wheels.is_empty(),
+        Strategy::Overlay => releases(recipe).is_empty(),
+        _ => false,
+    };
+    if lacks {
         let text = format!(
-            "build.strategy is `release`, and the toolchain {} holds no released package; set \
-             build.toolchain in study.toml",
-            toolchain.recipe.name
+            "build.strategy is `{strategy}`, and the toolchain {} holds no released package{}; \
+             set build.toolchain in study.toml",
+            recipe.name,
+            if strategy == Strategy::Overlay { " to lay a fix over" } else { "" }
         );
         return Err(BuildError::Request(text));
     }

@@ -10,6 +10,7 @@ use study::ArtifactId;
 use crate::classify::Failure;
 use crate::error::BuildError;
 use crate::identity::Identity;
+use crate::overlay::OverlaidFile;
 use crate::submodules::Submodule;
 
 /// A build, however it ended.
@@ -50,6 +51,12 @@ pub struct BuildRecord {
     /// Bytes that tree, objects and artifact took together before they were cleared away.
     #[serde(default)]
     pub scratch_bytes: u64,
+    /// Why it was made like this: the strategy, and the release.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The files of a release that an overlay changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlay: Vec<OverlaidFile>,
     /// The limits it ran under, as text for people.
     pub limits: BTreeMap<String, String>,
     /// The class of machine it was built on: the two sides of a pair must share it.

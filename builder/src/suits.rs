@@ -141,7 +141,12 @@ impl Facts {
             day: bug.fixed_at.as_ref().and_then(|time| time.get(..10)?.parse().ok()),
             python: if planted { Vec::new() } else { python },
             needs_cuda: bug.needs_cuda,
-            strategy: Some(study.config.build.strategy),
+            strategy: Some(match study.config.build.strategy {
+                // What can be taken back in a release needs no compiler.
+                Strategy::Auto if bug.python_only => Strategy::Overlay,
+                Strategy::Auto => Strategy::Source,
+                strategy => strategy,
+            }),
         }
     }
 
@@ -156,8 +161,11 @@ impl Facts {
             Some(Strategy::Source) if recipe.steps.is_empty() => {
                 return Some("it does not build from source".into());
             }
-            Some(Strategy::Release) if recipe.release.is_none() => {
+            Some(Strategy::Release) if recipe.release.is_none() && recipe.wheels.is_empty() => {
                 return Some("it holds no released package".into());
+            }
+            Some(Strategy::Overlay) if crate::release::releases(recipe).is_empty() => {
+                return Some("it holds no release to take a fix back in".into());
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use crate::options::{BugBuild, BuildOptions, BuildSummary, Estimate, Outcome, Si
 use crate::pair;
 use crate::plan::Plan;
 use crate::record::{BuildRecord, CacheUse};
-use crate::suits::{Chosen, ChosenName};
+use crate::suits::{Suited, ToolchainChoice};
 
 /// An artifact, made or failed, and whether that was in this call.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Report<'a> {
     pub study: &'a Study,
     pub bugs: &'a [Bug],
     /// The toolchains of the bugs, in their order.
-    pub chosen: &'a [Chosen],
+    pub suited: &'a [Suited],
     pub plan: &'a Plan,
     pub done: &'a BTreeMap<ArtifactId, Done>,
     pub options: &'a BuildOptions,
@@ -38,12 +38,12 @@ impl Report<'_> {
         let seen = Seen::read(study)?;
         let mut mismatches = pair::of_plan(study, plan)?;
         let mut bugs: Vec<BugBuild> = Vec::new();
-        for (bug, chosen) in self.bugs.iter().zip(self.chosen) {
+        for (bug, suited) in self.bugs.iter().zip(self.suited) {
             let mut built = BugBuild {
                 bug: bug.id.clone(),
-                toolchain: ChosenName {
-                    name: chosen.toolchain.recipe.name.clone(),
-                    reason: chosen.reason.clone(),
+                toolchain: ToolchainChoice {
+                    name: suited.toolchain.recipe.name.clone(),
+                    reason: suited.reason.clone(),
                 },
                 sides: Vec::new(),
                 complete: false,
@@ -64,7 +64,7 @@ impl Report<'_> {
                     outcome: outcome(done, record.as_ref()),
                     seconds: done.map(|done| done.record.seconds),
                     cache: record.map(|record| record.cache),
-                    objects: seen.objects(job, second.then_some(bug), chosen),
+                    objects: seen.objects(job, second.then_some(bug), suited),
                 });
             }
             let contents = contents(plan, done, &bug.id);
@@ -153,11 +153,11 @@ impl Seen {
 
     /// How many objects a source build is expected to compile: all of them, or those that depend
     /// on what the fix of `after` changed where its other side is built just before.
-    fn objects(&self, job: &Job, after: Option<&Bug>, chosen: &Chosen) -> Option<u64> {
+    fn objects(&self, job: &Job, after: Option<&Bug>, suited: &Suited) -> Option<u64> {
         if job.identity.strategy != Strategy::Source {
             return None;
         }
-        let dependents = self.dependents.get(&chosen.toolchain.recipe.name)?;
+        let dependents = self.dependents.get(&suited.toolchain.recipe.name)?;
         Some(after.map_or(dependents.objects, |bug| dependents.cost(&bug.files)))
     }
 

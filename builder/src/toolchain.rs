@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::classify::FailureClass;
 use crate::error::BuildError;
 use crate::patches::Patch;
+use crate::release::Version;
+use crate::wheel::Wheel;
 
 /// A toolchain's folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +65,12 @@ pub struct Recipe {
     /// The package that the image itself holds, for the strategy `release`.
     #[serde(default)]
     pub release: Option<ReleasedPackage>,
+    /// Wheels of releases that its Python can run, for the strategies `overlay` and `release`.
+    #[serde(default)]
+    pub wheels: Vec<Wheel>,
+    /// Where the framework's Python files lie in a released package, for the strategy `overlay`.
+    #[serde(default)]
+    pub overlay: Option<OverlayRecipe>,
     /// The test that an artifact must pass to be accepted.
     pub smoke: Smoke,
     /// How the fix's own tests are run, if they can be.
@@ -158,6 +166,23 @@ pub struct ReleasedPackage {
     pub package: String,
     /// A command whose last line of output is its version.
     pub version: String,
+    /// Its release, as the framework's tags count (`1.13.1`); none: it is no base for overlays.
+    #[serde(default)]
+    pub number: Option<String>,
+    /// The day it came out (`2022-12-15`).
+    #[serde(default)]
+    pub date: Option<String>,
+}
+
+/// Where the framework's Python files lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverlayRecipe {
+    /// The folder of Python packages in the image (`/usr/lib/python3/dist-packages`).
+    pub site: String,
+    /// Folders of the repository and where they lie in the package, which are all that an
+    /// artifact takes over from the image: `torch = "torch"`.
+    pub folders: BTreeMap<String, String>,
 }
 
 /// The smoke test.
@@ -211,6 +236,9 @@ impl Toolchain {
             return Err(wrong(&dockerfile, "expected a Dockerfile that starts from `base`".into()));
         }
         recipe.check().map_err(|what| wrong(&file, what))?;
+        if let Some(what) = released_problem(&recipe) {
+            return Err(wrong(&file, what));
+        }
         let files_digest = digest_folder(&folder)?;
         Ok(Self { folder, recipe, files_digest })
     }
@@ -259,6 +287,45 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// What is wrong with the releases that a recipe names.
+fn released_problem(recipe: &Recipe) -> Option<String> {
+    let date = |text: &str| text.parse::<jiff::civil::Date>().is_ok();
+    let release = recipe.release.as_ref();
+    let numbers = recipe.wheels.iter().map(|wheel| (&wheel.number, Some(&wheel.date)));
+    let own = release.and_then(|r| r.number.as_ref().map(|number| (number, r.date.as_ref())));
+    for (number, day) in numbers.chain(own) {
+        if Version::parse(number).is_none() {
+            return Some(format!(
+                "`number = \"{number}\"`: expected numbers and dots, like 1.13.1"
+            ));
+        }
+        if !day.is_some_and(|day| date(day)) {
+            return Some(format!(
+                "release {number}: `date` must be the day it came out, 2022-12-15"
+            ));
+        }
+    }
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part.split('/').all(|name| {
+                !name.is_empty()
+                    && !name.starts_with(['.', '-'])
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            })
+    };
+    if let Some(overlay) = &recipe.overlay {
+        let absolute = overlay.site.strip_prefix('/').is_some_and(plain);
+        let folders = &overlay.folders;
+        if !absolute || folders.is_empty() || !folders.iter().all(|(a, b)| plain(a) && plain(b)) {
+            return Some(
+                "[overlay]: expected `site` as an absolute path and `folders` as relative ones"
+                    .to_owned(),
+            );
+        }
+    }
+    recipe.wheels.iter().find_map(Wheel::problem)
 }
 
 /// Names of the toolchains in a folder, sorted.

@@ -79,8 +79,9 @@ async fn what_moves_is_refused_until_it_is_locked_anew() {
     std::fs::write(&recipe, format!("{before}# changed\n")).unwrap();
     let error = refusal(&lab, &lab.options()).await;
     assert!(error.to_string().contains("has moved"), "{error}");
-    let taken = builder::lock_toolchains(&lab.study, &[toolchain()], &cancel, &|_| {});
-    assert!(taken.await.unwrap().iter().any(|m| m.what == "files"));
+    let toolchains = [toolchain()];
+    let taken = builder::lock_toolchains(&lab.study, &toolchains, &cancel, &|_| {}).await.unwrap();
+    assert!(taken.iter().any(|m| m.what == "files"), "{taken:?}");
     let anew = lab.build(&lab.options()).await;
     assert_eq!((anew.built, anew.pairs), (2, 1), "artifacts of the old toolchain are others");
 

@@ -77,6 +77,7 @@ pub fn show(progress: &Progress, event: Event) {
         Event::Locked { name, file } => {
             progress.line(&format!("{name} is locked in {}", file.display()));
         }
+        Event::Release { name } => progress.line(&format!("laying out {name}")),
         Event::Cleaned { what } => progress.line(&format!("removed {what}")),
         Event::Started { id, what } => progress.line(&format!("{} {what}", id.short())),
         Event::Step { id, step } => tracing::info!("{} {step}", id.short()),
