@@ -203,8 +203,7 @@ impl Bench<'_> {
         let io = |e| Stop::Error(BuildError::io("log.zst")(e));
         self.log.line(&format!("+ [overlay] without {fix}")).map_err(io)?;
         for file in taken {
-            let released =
-                read(&file.path).map_err(BuildError::io(site.join(&file.path)))?;
+            let released = read(&file.path).map_err(BuildError::io(site.join(&file.path)))?;
             layout::replace_below(&site, &file.path, file.content.as_deref())?;
             let digest = |bytes: Option<Vec<u8>>| bytes.map(|b| study::files::sha256_hex(&b));
             let kept = OverlaidFile {

@@ -164,7 +164,8 @@ impl<'a> Chooser<'a> {
             let read = |path: &str| laid_out.read(path);
             match overlay::take_back(repository, commits, &files, &read) {
                 Ok(_) => {
-                    passed.insert(0, format!("{} is the earliest that has the fix", release.name()));
+                    passed
+                        .insert(0, format!("{} is the earliest that has the fix", release.name()));
                     return Ok(chosen(Way::Overlay { base, files }, passed.join("; ")));
                 }
                 Err(Refusal::Absent { file, what }) => {
@@ -186,7 +187,9 @@ impl<'a> Chooser<'a> {
         let all = releases(self.recipe());
         let noted = Version::of_tag(&bug.release, self.tag_pattern);
         let after = self.after(bug).into_iter().find(|release| {
-            noted.as_ref().is_none_or(|noted| Version::parse(&release.number).as_ref() >= Some(noted))
+            noted
+                .as_ref()
+                .is_none_or(|noted| Version::parse(&release.number).as_ref() >= Some(noted))
         });
         let before = after.as_ref().and_then(|after| {
             let came = |release: &&Release| {

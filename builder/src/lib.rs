@@ -51,5 +51,7 @@ pub use overlay::OverlaidFile;
 pub use probe::{Probe, probe};
 pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
-pub use toolchain::{OverlayRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};
+pub use toolchain::{
+    OverlayRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list,
+};
 pub use wheel::Wheel;

@@ -170,11 +170,7 @@ fn commit_pair(request: &Request<'_>, bug: &Bug) -> Result<Vec<(Evaluation, Job)
 }
 
 /// The artifact of a release, as it is or without the fix between two commits.
-fn release_job(
-    request: &Request<'_>,
-    base: &Base,
-    without: Option<(&CommitId, &CommitId)>,
-) -> Job {
+fn release_job(request: &Request<'_>, base: &Base, without: Option<(&CommitId, &CommitId)>) -> Job {
     let strategy = if without.is_some() { Strategy::Overlay } else { Strategy::Release };
     let release = ReleaseIdentity {
         name: base.release().name(),

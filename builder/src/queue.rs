@@ -58,8 +58,7 @@ pub async fn build(
         }
         image::prepare(&docker, &toolchain, progress).await?
     };
-    let shelf =
-        Shelf::new(&docker, study, &ready, &options.cancel, progress, options.dry_run);
+    let shelf = Shelf::new(&docker, study, &ready, &options.cancel, progress, options.dry_run);
     let chosen = choose_all(shelf, &bugs, clone.as_deref()).await?;
     let request = plan::Request {
         study,
@@ -103,11 +102,9 @@ async fn choose_all(
     let study = shelf.study;
     let strategy = study.config.build.strategy;
     let repository = match clone {
-        Some(path) => {
-            Some(git2::Repository::open(path).map_err(|error| {
-                plan::no_clone(study, &format!("{}: {}", path.display(), error.message()))
-            })?)
-        }
+        Some(path) => Some(git2::Repository::open(path).map_err(|error| {
+            plan::no_clone(study, &format!("{}: {}", path.display(), error.message()))
+        })?),
         None => None,
     };
     if repository.is_none() && matches!(strategy, Strategy::Overlay | Strategy::Auto) {

@@ -303,8 +303,7 @@ mod tests {
             date: "2020-01-01".into(),
             origin: Origin::Image,
         };
-        let laid =
-            LaidOut { release, sha256: String::new(), folder: folder.path().to_owned() };
+        let laid = LaidOut { release, sha256: String::new(), folder: folder.path().to_owned() };
         assert_eq!(laid.read("p/a.py").unwrap(), Some(b"a".to_vec()));
         assert_eq!(laid.read("p/b.py").unwrap(), None);
         assert!(laid.read("p/out/hostname").is_err());

@@ -216,10 +216,14 @@ fn released_problem(recipe: &Recipe) -> Option<String> {
     let own = release.and_then(|r| r.number.as_ref().map(|number| (number, r.date.as_ref())));
     for (number, day) in numbers.chain(own) {
         if Version::parse(number).is_none() {
-            return Some(format!("`number = \"{number}\"`: expected numbers and dots, like 1.13.1"));
+            return Some(format!(
+                "`number = \"{number}\"`: expected numbers and dots, like 1.13.1"
+            ));
         }
         if !day.is_some_and(|day| date(day)) {
-            return Some(format!("release {number}: `date` must be the day it came out, 2022-12-15"));
+            return Some(format!(
+                "release {number}: `date` must be the day it came out, 2022-12-15"
+            ));
         }
     }
     let plain = |part: &str| {

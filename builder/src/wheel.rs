@@ -172,7 +172,8 @@ mod tests {
         let two = tags("a-1-cp311-cp311-manylinux_2_5_x86_64.manylinux1_x86_64.whl").unwrap();
         assert_eq!(two.platforms.len(), 2);
         assert_eq!(wheel.problem(), None);
-        for bad in ["torch.whl", "a-1-py3-none-any.zip", "a-1-py3-none-../any.whl", "--x-1-2-3.whl"] {
+        for bad in ["torch.whl", "a-1-py3-none-any.zip", "a-1-py3-none-../any.whl", "--x-1-2-3.whl"]
+        {
             assert!(Wheel { file: bad.into(), ..wheel.clone() }.problem().is_some(), "{bad}");
         }
         assert!(Wheel { sha256: "x".into(), ..wheel }.problem().is_some());
