@@ -12,12 +12,13 @@ use crate::content::{Content, give_to, take_over};
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::identity::Job;
+use crate::image::ReadyToolchain;
 use crate::log::LogFile;
 use crate::make::Workshop;
 use crate::overlay::{self, OverlaidFile};
-use crate::record::{BuildRecord, CacheUse, StepRecord};
+use crate::record::{BuildRecord, StepRecord};
 use crate::toolchain::Step;
-use crate::{checkout, layout};
+use crate::{cost, layout, source, submodules};
 
 /// Why a single attempt ended without an artifact.
 pub(crate) enum Stop {
@@ -51,6 +52,7 @@ impl From<ContainerError> for Stop {
 /// One attempt in progress.
 pub(crate) struct Bench<'a> {
     pub shop: &'a Workshop<'a>,
+    pub toolchain: &'a ReadyToolchain,
     pub job: &'a Job,
     pub scratch: PathBuf,
     pub log: LogFile,
@@ -100,7 +102,7 @@ impl Bench<'_> {
 
     /// Strategy `source`: the commit's tree through the recipe's steps.
     async fn build_source(&mut self, user: (u32, u32)) -> Result<(), Stop> {
-        let recipe = &self.shop.toolchain.toolchain.recipe;
+        let recipe = &self.toolchain.toolchain.recipe;
         let request = |text: String| Stop::Error(BuildError::Request(text));
         let (Some(commit), Some(clone)) = (&self.job.identity.commit, &self.shop.clone) else {
             return Err(request("a source build needs a commit and a clone".into()));
@@ -113,16 +115,22 @@ impl Bench<'_> {
             )));
         }
         let target = self.path("src");
-        let (from, what, to) = (clone.clone(), commit.clone(), target.clone());
-        let exported =
-            tokio::task::spawn_blocking(move || checkout::export(&from, &what, &to)).await;
-        match exported {
-            Ok(Ok(done)) => self.record.tree = Some(done.tree),
-            Ok(Err(checkout::CheckoutError::Io { path, source })) => {
-                return Err(Stop::Error(BuildError::Io { path, source }));
+        let order = source::Order {
+            clone: clone.clone(),
+            commit: commit.clone(),
+            mirrors: submodules::mirrors_dir(self.shop.study),
+            recipe: recipe.clone(),
+            target: target.clone(),
+        };
+        match tokio::task::spawn_blocking(move || order.lay_out()).await {
+            Ok(Ok(laid)) => {
+                self.record.tree = Some(laid.tree);
+                self.record.submodules = laid.submodules;
+                self.record.patches = laid.patches;
             }
-            Ok(Err(error)) => {
-                return Err(self.failed(FailureClass::Checkout, "checkout", error.to_string()));
+            Ok(Err(source::LayOutError::Study(error))) => return Err(Stop::Error(error)),
+            Ok(Err(source::LayOutError::Commit(line))) => {
+                return Err(self.failed(FailureClass::Checkout, "checkout", line));
             }
             Err(error) => {
                 return Err(self.failed(FailureClass::Checkout, "checkout", error.to_string()));
@@ -135,20 +143,24 @@ impl Bench<'_> {
         }
         layout::own_folder(&cache, user)?;
         let mut outcome = Ok(None);
-        for step in recipe.steps.clone() {
+        for step in source::steps(recipe) {
             let spec = self.spec(&step.run, user);
             let spec = spec
                 .read_write(&target, "/src")
                 .read_write(&self.path("out"), "/out")
                 .read_write(&self.path("record"), "/record")
-                .read_write(&cache, "/cache");
+                .read_write(&cache, "/cache")
+                .read_only(&self.toolchain.toolchain.folder, "/toolchain");
             outcome = self.step(&step, &spec).await;
             if outcome.is_err() {
                 break;
             }
         }
-        let stats = fs::read_to_string(self.path("record").join("ccache.log")).unwrap_or_default();
-        self.record.cache = CacheUse::from_stats_log(&stats);
+        self.record.cache = source::cache_use(&self.path("record"));
+        if let (Ok(_), Some(folder)) = (&outcome, &recipe.sources.ninja) {
+            let deps = self.path("record").join(source::NINJA_DEPS);
+            cost::keep(&deps, folder, &self.shop.study.build_dir(&self.job.id))?;
+        }
         outcome.map(|_| ())
     }
 
@@ -171,7 +183,7 @@ impl Bench<'_> {
         let about = serde_json::json!({
             "release": release.name,
             "sha256": release.sha256,
-            "image": self.shop.toolchain.image_id,
+            "image": self.toolchain.image_id,
         });
         let path = self.path("out").join("release.json");
         fs::write(&path, format!("{about:#}\n")).map_err(BuildError::io(&path))?;
@@ -224,7 +236,7 @@ impl Bench<'_> {
 
     /// Strategy `release`: the package that the image holds, named with its version.
     async fn take_release(&mut self, user: (u32, u32)) -> Result<(), Stop> {
-        let recipe = &self.shop.toolchain.toolchain.recipe;
+        let recipe = &self.toolchain.toolchain.recipe;
         let Some(release) = recipe.release.clone() else {
             let text = format!(
                 "the toolchain {} holds no released package (its toolchain.toml has no [release])",
@@ -239,7 +251,7 @@ impl Bench<'_> {
         let about = serde_json::json!({
             "package": release.package,
             "version": version.unwrap_or_default(),
-            "image": self.shop.toolchain.image_id,
+            "image": self.toolchain.image_id,
         });
         let path = self.path("out").join("release.json");
         fs::write(&path, format!("{about:#}\n")).map_err(BuildError::io(&path))?;
@@ -253,6 +265,12 @@ impl Bench<'_> {
             Some(base) => {
                 let files = self.shop.study.artifact_dir(base).join("files");
                 layout::copy_tree(&files, &self.path("out"))?;
+                // What was compiled was compiled there.
+                let folder = self.shop.study.artifact_dir(base);
+                let below = BuildRecord::read(&folder.join("record.json"))?;
+                self.record.tree = below.tree;
+                self.record.submodules = below.submodules;
+                self.record.patches = below.patches;
             }
         }
         let Some(file) = &self.job.fault else {
@@ -271,7 +289,7 @@ impl Bench<'_> {
 
     /// The test that an artifact must pass, in the image that will run it.
     async fn smoke(&mut self, user: (u32, u32)) -> Result<(), Stop> {
-        let toolchain = &self.shop.toolchain.toolchain;
+        let toolchain = &self.toolchain.toolchain;
         let step = Step {
             name: "smoke".into(),
             kind: FailureClass::Train,
@@ -302,13 +320,14 @@ impl Bench<'_> {
     /// A sandbox for one step, without any folder yet.
     fn spec(&self, run: &str, user: (u32, u32)) -> ContainerSpec {
         let shop = self.shop;
-        let recipe = &shop.toolchain.toolchain.recipe;
+        let recipe = &self.toolchain.toolchain.recipe;
         let mut spec =
-            ContainerSpec::new(&shop.toolchain.image_id, &["sh", "-eu", "-c", run], user);
+            ContainerSpec::new(&self.toolchain.image_id, &["sh", "-eu", "-c", run], user);
         let jobs = (shop.cpus.ceil() as u64).max(1).to_string();
         let fixed = [
             ("HOME", "/tmp"),
             ("JOBS", jobs.as_str()),
+            ("CCACHE_LOGFILE", "/record/ccache.debug"),
             ("CCACHE_DIR", "/cache"),
             ("CCACHE_NOHASHDIR", "true"),
             ("CCACHE_COMPILERCHECK", "content"),
@@ -332,6 +351,7 @@ impl Bench<'_> {
         spec.limits.silence = limits.silence;
         spec.limits.processes = Some(limits.processes);
         spec.limits.cpus = Some(shop.cpus);
+        spec.limits.cpu_weight = limits.cpu_weight;
         spec.limits.file_size = Some(limits.disk);
         spec.limits.disk = Some(DiskLimit {
             folders: vec![self.scratch.clone()],

@@ -30,6 +30,45 @@ pub enum BuildError {
         /// Why it cannot be made, and what to do.
         what: String,
     },
+    /// A toolchain is not locked, and locking it now was ruled out (exit code 3).
+    #[error(
+        "the toolchain {name} is not in the study's toolchains.lock; `reproduceml build lock` \
+         writes it there"
+    )]
+    NotLocked {
+        /// The toolchain.
+        name: String,
+    },
+    /// A toolchain is not what was locked (exit code 2).
+    #[error(
+        "the toolchain {name} has moved: {what}. `reproduceml build lock --check` says all, and \
+         `reproduceml build lock {name}` takes it as it is now (artifacts are then built anew)"
+    )]
+    Moved {
+        /// The toolchain.
+        name: String,
+        /// What is different.
+        what: String,
+    },
+    /// The study's lock cannot be used (exit code 2).
+    #[error("{}: {what}", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// Submodules are needed that no local mirror holds (exit code 3).
+    #[error(
+        "{count} submodules have no mirror in the study, the first: {first}; `reproduceml build \
+         mirror` fetches them"
+    )]
+    NoMirror {
+        /// How many.
+        count: usize,
+        /// The first one.
+        first: String,
+    },
     /// The framework's history is needed and not at hand (exit code 3).
     #[error("no clone of {repository}: {what}")]
     NoClone {
@@ -98,6 +137,8 @@ impl BuildError {
             self,
             Self::Docker(_)
                 | Self::BaseImage { .. }
+                | Self::NotLocked { .. }
+                | Self::NoMirror { .. }
                 | Self::NoClone { .. }
                 | Self::Wheel { .. }
                 | Self::Disk { .. }

@@ -9,8 +9,9 @@ use study::{ArtifactId, Bug, BugId, CommitId, Evaluation, Resolution, Strategy, 
 use crate::choose::{Base, Chosen, Way};
 use crate::error::BuildError;
 use crate::identity::{Identity, Job, ReleaseIdentity};
+use crate::image::ReadyToolchain;
 use crate::options::BuildOptions;
-use crate::toolchain::Toolchain;
+use crate::toolchain::Recipe;
 
 /// One side of a bug and the artifact it needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,21 @@ impl Plan {
         })
     }
 
+    /// The commits that are built from source, each with its toolchain's recipe.
+    pub(crate) fn commits<'a>(
+        &self,
+        toolchains: &'a BTreeMap<String, ReadyToolchain>,
+    ) -> BTreeMap<CommitId, &'a Recipe> {
+        self.jobs
+            .values()
+            .filter(|job| job.identity.strategy == Strategy::Source)
+            .filter_map(|job| {
+                let ready = toolchains.get(&job.identity.toolchain)?;
+                Some((job.identity.commit.clone()?, &ready.toolchain.recipe))
+            })
+            .collect()
+    }
+
     fn add(&mut self, bug: &BugId, sides: Vec<(Evaluation, Job)>, below: Vec<Job>) {
         let known: BTreeSet<ArtifactId> = self.jobs.keys().cloned().collect();
         let mut chain = Vec::new();
@@ -67,9 +83,8 @@ impl Plan {
 pub(crate) struct Request<'a> {
     pub study: &'a Study,
     pub options: &'a BuildOptions,
-    pub toolchain: &'a Toolchain,
-    /// Identity of the toolchain on its base image.
-    pub identity: &'a str,
+    /// The toolchain of each bug, in the bugs' order.
+    pub toolchains: &'a [&'a ReadyToolchain],
     /// The newest commit of the main line, for faults on top of a source build.
     pub tip: Option<CommitId>,
     /// How each mined bug's pair is made.
@@ -108,15 +123,25 @@ pub(crate) fn bugs(study: &Study, options: &BuildOptions) -> Result<Vec<Bug>, Bu
 /// Decides the artifacts of the bugs.
 pub(crate) fn plan(request: &Request<'_>, bugs: &[Bug]) -> Result<Plan, BuildError> {
     let mut plan = Plan::default();
-    for bug in bugs {
+    for (bug, toolchain) in bugs.iter().zip(request.toolchains) {
         if bug.resolution == Resolution::Planted {
-            let (sides, below) = fault_pair(request, bug)?;
+            let (sides, below) = fault_pair(request, toolchain, bug)?;
             plan.add(&bug.id, sides, below);
         } else {
-            let sides = commit_pair(request, bug)?;
+            let sides = commit_pair(request, toolchain, bug)?;
             plan.add(&bug.id, sides, Vec::new());
         }
     }
+    // Builds of one toolchain share the compiler's cache; within one, the bugs stay in the order
+    // of their fixes.
+    let toolchain_of = |chain: &Vec<ArtifactId>| {
+        let job = chain.first().and_then(|id| plan.jobs.get(id));
+        let used = job.map(|job| &job.identity.toolchain);
+        request.toolchains.iter().position(|ready| Some(&ready.identity) == used)
+    };
+    let mut chains = std::mem::take(&mut plan.chains);
+    chains.sort_by_key(toolchain_of);
+    plan.chains = chains;
     Ok(plan)
 }
 
@@ -131,27 +156,35 @@ pub(crate) fn commits(bug: &Bug) -> Result<(&CommitId, &CommitId), BuildError> {
     }
 }
 
-fn commit_pair(request: &Request<'_>, bug: &Bug) -> Result<Vec<(Evaluation, Job)>, BuildError> {
+fn commit_pair(
+    request: &Request<'_>,
+    toolchain: &ReadyToolchain,
+    bug: &Bug,
+) -> Result<Vec<(Evaluation, Job)>, BuildError> {
     let (buggy, fix) = commits(bug)?;
     let Some(Chosen { way, reason }) = request.chosen.get(&bug.id) else {
         return Err(BuildError::Request(format!("{}: no strategy was chosen", bug.id)));
     };
-    let source = |commit| Job::new(source_identity(request, commit), None, None);
+    let source = |commit| Job::new(source_identity(request, toolchain, commit), None, None);
     let (first, second) = match way {
         Way::Source => (source(buggy), source(fix)),
         Way::Overlay { base, files } => {
-            let mut job = release_job(request, base, Some((buggy, fix)));
+            let mut job = release_job(request, toolchain, base, Some((buggy, fix)));
             job.files.clone_from(files);
-            (job, release_job(request, base, None))
+            (job, release_job(request, toolchain, base, None))
         }
-        Way::Same(base) => (release_job(request, base, None), release_job(request, base, None)),
-        Way::Releases(before, after) => {
-            (release_job(request, before, None), release_job(request, after, None))
-        }
+        Way::Same(base) => (
+            release_job(request, toolchain, base, None),
+            release_job(request, toolchain, base, None),
+        ),
+        Way::Releases(before, after) => (
+            release_job(request, toolchain, before, None),
+            release_job(request, toolchain, after, None),
+        ),
         Way::Refused(Some(base)) => {
-            let mut job = release_job(request, base, Some((buggy, fix)));
+            let mut job = release_job(request, toolchain, base, Some((buggy, fix)));
             job.refused = Some(reason.clone());
-            (job, release_job(request, base, None))
+            (job, release_job(request, toolchain, base, None))
         }
         Way::Refused(None) => {
             let refused = |commit: &CommitId| {
@@ -159,7 +192,8 @@ fn commit_pair(request: &Request<'_>, bug: &Bug) -> Result<Vec<(Evaluation, Job)
                     Strategy::Auto => Strategy::Overlay,
                     strategy => strategy,
                 };
-                let identity = Identity { commit: Some(commit.clone()), ..bare(request, strategy) };
+                let identity =
+                    Identity { commit: Some(commit.clone()), ..bare(request, toolchain, strategy) };
                 Job { refused: Some(reason.clone()), ..Job::new(identity, None, None) }
             };
             (refused(buggy), refused(fix))
@@ -170,7 +204,12 @@ fn commit_pair(request: &Request<'_>, bug: &Bug) -> Result<Vec<(Evaluation, Job)
 }
 
 /// The artifact of a release, as it is or without the fix between two commits.
-fn release_job(request: &Request<'_>, base: &Base, without: Option<(&CommitId, &CommitId)>) -> Job {
+fn release_job(
+    request: &Request<'_>,
+    toolchain: &ReadyToolchain,
+    base: &Base,
+    without: Option<(&CommitId, &CommitId)>,
+) -> Job {
     let strategy = if without.is_some() { Strategy::Overlay } else { Strategy::Release };
     let release = ReleaseIdentity {
         name: base.release().name(),
@@ -183,7 +222,7 @@ fn release_job(request: &Request<'_>, base: &Base, without: Option<(&CommitId, &
     let identity = Identity {
         commit: without.map(|(buggy, _)| buggy.clone()),
         release: Some(release),
-        ..bare(request, strategy)
+        ..bare(request, toolchain, strategy)
     };
     let folder = match base {
         Base::Ready(laid_out) => Some(laid_out.folder.clone()),
@@ -193,7 +232,7 @@ fn release_job(request: &Request<'_>, base: &Base, without: Option<(&CommitId, &
 }
 
 /// An identity of which nothing but repository, strategy and toolchain is decided.
-fn bare(request: &Request<'_>, strategy: Strategy) -> Identity {
+fn bare(request: &Request<'_>, toolchain: &ReadyToolchain, strategy: Strategy) -> Identity {
     Identity {
         commit: None,
         fault: None,
@@ -201,13 +240,17 @@ fn bare(request: &Request<'_>, strategy: Strategy) -> Identity {
         release: None,
         repository: request.study.config.framework.repository.clone(),
         strategy,
-        toolchain: request.identity.to_owned(),
+        toolchain: toolchain.identity.clone(),
     }
 }
 
 type FaultPair = (Vec<(Evaluation, Job)>, Vec<Job>);
 
-fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError> {
+fn fault_pair(
+    request: &Request<'_>,
+    toolchain: &ReadyToolchain,
+    bug: &Bug,
+) -> Result<FaultPair, BuildError> {
     let fault = request.study.config.faults.iter().find(|fault| fault.id == bug.id);
     let Some(fault) = fault else {
         let text = format!(
@@ -221,7 +264,7 @@ fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError>
     let bytes = std::fs::read(&file).map_err(BuildError::io(&file))?;
     let digest = study::files::sha256_hex(&bytes);
     let config = &request.study.config;
-    let recipe = &request.toolchain.recipe;
+    let recipe = &toolchain.toolchain.recipe;
     let compiled = match config.build.strategy {
         Strategy::Source => true,
         _ => recipe.release.is_none() && !recipe.steps.is_empty(),
@@ -230,9 +273,9 @@ fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError>
         let Some(tip) = &request.tip else {
             return Err(no_clone(request.study, "a fault is planted on its newest commit"));
         };
-        source_identity(request, tip)
+        source_identity(request, toolchain, tip)
     } else {
-        bare(request, Strategy::Release)
+        bare(request, toolchain, Strategy::Release)
     };
     let corrected = Job::new(base.clone(), None, None);
     let identity = Identity { fault: Some(digest), strategy: Strategy::Fault, ..base };
@@ -242,11 +285,15 @@ fn fault_pair(request: &Request<'_>, bug: &Bug) -> Result<FaultPair, BuildError>
     Ok((sides, Vec::new()))
 }
 
-fn source_identity(request: &Request<'_>, commit: &CommitId) -> Identity {
+fn source_identity(
+    request: &Request<'_>,
+    toolchain: &ReadyToolchain,
+    commit: &CommitId,
+) -> Identity {
     let config = &request.study.config;
-    let mut flags = request.toolchain.recipe.flags.clone();
+    let mut flags = toolchain.toolchain.recipe.flags.clone();
     flags.extend(config.build.flags.clone());
-    Identity { commit: Some(commit.clone()), flags, ..bare(request, Strategy::Source) }
+    Identity { commit: Some(commit.clone()), flags, ..bare(request, toolchain, Strategy::Source) }
 }
 
 /// A fault's file: in the study itself, in its `faults/`, or among those of the program.

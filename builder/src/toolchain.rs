@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::classify::FailureClass;
 use crate::error::BuildError;
+use crate::patches::Patch;
 use crate::release::Version;
 use crate::wheel::Wheel;
 
@@ -47,6 +48,20 @@ pub struct Recipe {
     /// The steps from a tree in `/src` to an artifact in `/out`; none if it compiles nothing.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// Wheels that the steps leave, as a pattern below `/src` (`dist/*.whl`): a last step unpacks
+    /// them into `/out/site`. None if the steps write to `/out` themselves.
+    #[serde(default)]
+    pub artifact: Option<String>,
+    /// What a commit's tree needs beside its own files.
+    #[serde(default)]
+    pub sources: Sources,
+    /// Small changes of the sources that let commits of another time build here, applied to both
+    /// sides of a pair alike.
+    #[serde(default, rename = "patch")]
+    pub patches: Vec<Patch>,
+    /// How the versions of the image's packages are listed for the lock.
+    #[serde(default)]
+    pub lock: LockRecipe,
     /// The package that the image itself holds, for the strategy `release`.
     #[serde(default)]
     pub release: Option<ReleasedPackage>,
@@ -87,6 +102,43 @@ pub struct Suits {
     /// The last day of commits it can build.
     #[serde(default)]
     pub to: Option<String>,
+    /// The version of its Python, against which `python_requires` of a commit is held.
+    #[serde(default)]
+    pub python: Option<String>,
+    /// The version of its CUDA; none: it builds for CPUs alone.
+    #[serde(default)]
+    pub cuda: Option<String>,
+}
+
+/// What a commit's tree needs beside its own files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sources {
+    /// Paths of the submodules that are filled at their pinned commits, from local mirrors. A
+    /// commit that does not have one is fine; all others stay empty folders.
+    #[serde(default)]
+    pub submodules: Vec<String>,
+    /// Files that the build scripts look for and never use; made empty where they are missing.
+    #[serde(default)]
+    pub placeholders: Vec<String>,
+    /// The folder below `/src` in which ninja worked: its dependency records are kept, and later
+    /// plans read the cost of a change from them.
+    #[serde(default)]
+    pub ninja: Option<String>,
+}
+
+/// How the versions in an image are listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockRecipe {
+    /// A line for `sh -eu -c` that prints a package and its version a line.
+    pub packages: String,
+}
+
+impl Default for LockRecipe {
+    fn default() -> Self {
+        Self { packages: "dpkg-query -W -f '${Package}:${Architecture} ${Version}\\n'".into() }
+    }
 }
 
 /// A step of a recipe.
@@ -183,6 +235,7 @@ impl Toolchain {
         if !dockerfile.is_file() {
             return Err(wrong(&dockerfile, "expected a Dockerfile that starts from `base`".into()));
         }
+        recipe.check().map_err(|what| wrong(&file, what))?;
         if let Some(what) = released_problem(&recipe) {
             return Err(wrong(&file, what));
         }
@@ -205,6 +258,34 @@ impl Toolchain {
     #[must_use]
     pub fn image_tag(&self, identity: &str) -> String {
         format!("reproduceml/{}:{}", self.recipe.name, identity.get(..12).unwrap_or(identity))
+    }
+}
+
+impl Recipe {
+    /// What no parser sees: paths that lead out of the tree, days that are none.
+    fn check(&self) -> Result<(), String> {
+        let paths = self.sources.submodules.iter().chain(&self.sources.placeholders);
+        let paths = paths.chain(&self.sources.ninja).chain(&self.artifact);
+        let files = self.patches.iter().map(|patch| &patch.file);
+        for path in paths.chain(files) {
+            let inside = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+            let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-*+".contains(&b));
+            if !inside || !plain {
+                return Err(format!("`{path}` is no path below the commit's tree"));
+            }
+        }
+        for patch in &self.patches {
+            if patch.find.is_empty() {
+                return Err(format!("the patch `{}` does not say what to find", patch.name));
+            }
+        }
+        let days = self.patches.iter().flat_map(|patch| patch.from.iter().chain(&patch.to));
+        for day in days.chain(&self.suits.from).chain(&self.suits.to) {
+            if day.parse::<jiff::civil::Date>().is_err() {
+                return Err(format!("`{day}` is no day; expected one like `2020-01-22`"));
+            }
+        }
+        Ok(())
     }
 }
 
