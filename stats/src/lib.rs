@@ -25,6 +25,7 @@ pub mod mann_whitney;
 mod measure;
 pub mod options;
 pub mod paper;
+pub mod parquet;
 pub mod power;
 pub mod render;
 pub mod report;

@@ -9,6 +9,7 @@ mod experiments;
 mod runs;
 mod seeds;
 mod sessions;
+mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use artifacts::{ArtifactRecord, ArtifactStatus};
 pub use runs::{EpochRecord, NoRunKey, RunKey, RunRecord, RunStatus};
 pub use sessions::{Holder, SessionOutcome, SessionRefusal, SessionWrite};
+pub use views::{EpochPoint, ExperimentState, MetricPoint, RunState};
 
 /// The layout this program writes; a store with a higher number is from a later program.
 const SCHEMA_VERSION: i64 = 1;
