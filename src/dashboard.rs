@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use ::dashboard::Handle;
+use ::dashboard::{Cell, Config, Dashboard, DashboardError, Encoder, Kind, Records, Token};
 use anyhow::anyhow;
-use dashboard::{Cell, Config, Dashboard, DashboardError, Encoder, Handle, Kind, Records, Token};
 use server::Secret;
 use stats::parquet::{self, Values};
 use study::Study;
@@ -30,7 +31,7 @@ pub async fn start(
     Dashboard::start(study, config).await.map_err(|error| match error {
         DashboardError::Store(error) => error.into(),
         DashboardError::TokenNeeded { .. } => Failure::input(anyhow!(
-            "{error}; the token goes into a file (--token-file) or into REPRODUCEML_TOKEN"
+            "{error}; the token goes into REPRODUCEML_TOKEN, for `serve` also into a file (--token-file)"
         )),
         DashboardError::Listen { .. } => Failure::input(error),
         DashboardError::Random(_) => Failure::missing(error),
@@ -45,13 +46,19 @@ fn encode(records: &Records) -> Result<Vec<u8>, String> {
                 cells().map(|cell| (*cell != Cell::Null).then(|| cell.plain())).collect(),
             ),
             Kind::Integer => Values::Integer(
-                cells().map(|cell| if let Cell::Integer(n) = cell { Some(*n) } else { None }).collect(),
+                cells()
+                    .map(|cell| if let Cell::Integer(n) = cell { Some(*n) } else { None })
+                    .collect(),
             ),
             Kind::Number => Values::Number(
-                cells().map(|cell| if let Cell::Number(n) = cell { Some(*n) } else { None }).collect(),
+                cells()
+                    .map(|cell| if let Cell::Number(n) = cell { Some(*n) } else { None })
+                    .collect(),
             ),
             Kind::Flag => Values::Flag(
-                cells().map(|cell| if let Cell::Flag(f) = cell { Some(*f) } else { None }).collect(),
+                cells()
+                    .map(|cell| if let Cell::Flag(f) = cell { Some(*f) } else { None })
+                    .collect(),
             ),
         };
         (name.clone(), values)

@@ -10,7 +10,7 @@ use runner::{
 use server::{Listen, ServerConfig};
 use study::{Store, Study};
 
-use crate::cli::{Cli, Executor, RunArgs};
+use crate::cli::{Cli, Control, Executor, RunArgs};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
@@ -30,6 +30,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         model: args.model.clone(),
         challenge: args.challenge.clone(),
         only: args.only,
+        control: args.control.map(|Control::Aa| runner::Control::Aa),
         retry_failed: args.retry_failed,
     };
     let plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
@@ -42,7 +43,19 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         return print_plan(cli, &plan, jobs);
     }
     let options = RunOptions { jobs, client: home.client() };
+    let dashboard = match args.dashboard {
+        Some(address) => {
+            let handle =
+                crate::dashboard::start(study.clone(), address, crate::serve::token(None)?).await?;
+            Progress::new().line(&format!("dashboard at {}", handle.url()));
+            Some(handle)
+        }
+        None => None,
+    };
     let summary = start(study.clone(), store, &plan, args, &options).await?;
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
     print_summary(cli, &summary)?;
     if summary.is_complete() {
         Ok(())

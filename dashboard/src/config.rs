@@ -10,7 +10,9 @@ use crate::records::Encoder;
 #[derive(Debug, thiserror::Error)]
 pub enum DashboardError {
     /// Others could read the study.
-    #[error("the dashboard at {address} would be open to everyone who reaches it and needs a token; 127.0.0.1 needs none")]
+    #[error(
+        "the dashboard at {address} would be open to everyone who reaches it and needs a token; 127.0.0.1 needs none"
+    )]
     TokenNeeded {
         /// Where it was to listen.
         address: SocketAddr,

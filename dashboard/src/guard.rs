@@ -125,8 +125,14 @@ mod tests {
             assert!(named(good), "{good}");
         }
         for bad in [
-            "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1",
-            "localhost@evil.example", "", "[::2]", "a b",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:80",
+            "10.0.0.1",
+            "localhost@evil.example",
+            "",
+            "[::2]",
+            "a b",
         ] {
             assert!(!named(bad), "{bad}");
         }

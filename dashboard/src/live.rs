@@ -23,9 +23,11 @@ const LOOK: Duration = Duration::from_millis(700);
 /// Lines of a log in one event.
 const LINES: usize = 500;
 
-type Events = Sse<axum::response::sse::KeepAliveStream<
-    std::pin::Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>,
->>;
+type Events = Sse<
+    axum::response::sse::KeepAliveStream<
+        std::pin::Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>,
+    >,
+>;
 
 fn room(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
@@ -103,7 +105,12 @@ pub(crate) async fn build_log(
     headers: HeaderMap,
 ) -> Response {
     let followed = ArtifactId::new(id).map(Followed::Build);
-    follow(app, followed.map_err(|error| Problem::missing(error.to_string())), query.as_deref(), &headers)
+    follow(
+        app,
+        followed.map_err(|error| Problem::missing(error.to_string())),
+        query.as_deref(),
+        &headers,
+    )
 }
 
 /// Follows a run's log from line `from` on.
@@ -115,7 +122,12 @@ pub(crate) async fn run_log(
 ) -> Response {
     let key = ExperimentId::new(experiment).map(|experiment| RunKey { experiment, run });
     let followed = key.map(Followed::Run);
-    follow(app, followed.map_err(|error| Problem::missing(error.to_string())), query.as_deref(), &headers)
+    follow(
+        app,
+        followed.map_err(|error| Problem::missing(error.to_string())),
+        query.as_deref(),
+        &headers,
+    )
 }
 
 struct Position {
@@ -123,7 +135,7 @@ struct Position {
     followed: Followed,
     from: u64,
     ended: bool,
-    permit: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 fn follow(
@@ -140,7 +152,7 @@ fn follow(
         let from = seen.or(parameters.number("from", 0, u64::MAX)?).unwrap_or(0);
         parameters.end("from")?;
         let permit = room(&app)?;
-        Ok::<_, Problem>(Position { app, followed, from, ended: false, permit })
+        Ok::<_, Problem>(Position { app, followed, from, ended: false, _permit: permit })
     };
     let start = match started() {
         Ok(start) => start,
@@ -198,7 +210,10 @@ fn follow(
 pub(crate) fn rows(first: u64, lines: &[String]) -> String {
     let mut text = String::new();
     for (number, line) in (first + 1..).zip(lines) {
-        text += &format!("<span class=\"l\" id=\"L{number}\" data-n=\"{number}\">{}\n</span>", ansi::html(line));
+        text += &format!(
+            "<span class=\"l\" id=\"L{number}\" data-n=\"{number}\">{}\n</span>",
+            ansi::html(line)
+        );
     }
     text
 }

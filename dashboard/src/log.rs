@@ -157,10 +157,10 @@ mod tests {
             assert_eq!((page.first, page.total), (9_990, 10_000));
             assert_eq!(page.lines, ["line 9990", "line 9991", "line 9992", "line 9993"]);
             let tail = log.tail(2).unwrap();
-            assert_eq!((tail.first, tail.lines.as_slice()), (
-                9_998,
-                ["line 9998".to_owned(), "line 9999".to_owned()].as_slice()
-            ));
+            assert_eq!(
+                (tail.first, tail.lines.as_slice()),
+                (9_998, ["line 9998".to_owned(), "line 9999".to_owned()].as_slice())
+            );
             assert_eq!(log.page(20_000, 4).unwrap().lines.len(), 0);
         }
     }

@@ -130,8 +130,7 @@ pub(crate) async fn enter(
     match app.sessions.begin() {
         Ok(name) => {
             let age = STAY.as_secs();
-            let set =
-                format!("{COOKIE}={name}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}");
+            let set = format!("{COOKIE}={name}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}");
             ([(header::SET_COOKIE, set)], Redirect::to(next)).into_response()
         }
         Err(error) => Problem::internal(error).into_response(),

@@ -39,21 +39,48 @@ pub(crate) fn strip(title: &str, groups: &[Group<(u32, f64)>]) -> Option<Markup>
         let height = f64::from(tallest.min(8) + 1) * 2.0 * DOT;
         let height = height.max(26.0);
         let base = top + height;
-        let _ = write!(body, "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", LEFT - 10.0,
-            base - 4.0, escape(&group.name));
-        let _ = write!(body, "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{base:.1}\" y2=\"{base:.1}\"/>", WIDTH - RIGHT);
+        let _ = write!(
+            body,
+            "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            LEFT - 10.0,
+            base - 4.0,
+            escape(&group.name)
+        );
+        let _ = write!(
+            body,
+            "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{base:.1}\" y2=\"{base:.1}\"/>",
+            WIDTH - RIGHT
+        );
         // More dots than fit above each other are drawn closer.
         let pitch = (2.0 * DOT).min((height - DOT) / f64::from(tallest.max(1)));
         for (x, level, (run, value)) in &columns {
             let y = base - DOT - 1.0 - f64::from(*level) * pitch;
-            let _ = write!(body, "<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{DOT}\"><title>run {run}: {}</title></circle>", group.class, number(*value));
+            let _ = write!(
+                body,
+                "<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{DOT}\"><title>run {run}: {}</title></circle>",
+                group.class,
+                number(*value)
+            );
         }
         if let Some(median) = quantile(&values, 0.5) {
             let x = axis.at(median);
-            let _ = write!(body, "<line class=\"median {}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>", group.class, base - height, base + 7.0);
+            let _ = write!(
+                body,
+                "<line class=\"median {}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
+                group.class,
+                base - height,
+                base + 7.0
+            );
         }
         if let (Some(a), Some(b)) = (quantile(&values, 0.25), quantile(&values, 0.75)) {
-            let _ = write!(body, "<line class=\"box {0}\" x1=\"{1:.1}\" x2=\"{2:.1}\" y1=\"{3:.1}\" y2=\"{3:.1}\"/>", group.class, axis.at(a), axis.at(b), base + 4.0);
+            let _ = write!(
+                body,
+                "<line class=\"box {0}\" x1=\"{1:.1}\" x2=\"{2:.1}\" y1=\"{3:.1}\" y2=\"{3:.1}\"/>",
+                group.class,
+                axis.at(a),
+                axis.at(b),
+                base + 4.0
+            );
         }
         top = base + 14.0;
     }
@@ -76,17 +103,35 @@ pub(crate) fn curves(title: &str, groups: &[Group<Vec<(u32, f64)>>]) -> Option<M
     let (left, top, bottom) = (64.0, 10.0, HEIGHT - 34.0);
     let y = Axis::new(low, high, bottom, top);
     let span = f64::from(last - first).max(1.0);
-    let x = |epoch: u32| left + f64::from(epoch - first) / span * (WIDTH - RIGHT - left - 10.0) + 5.0;
+    let x =
+        |epoch: u32| left + f64::from(epoch - first) / span * (WIDTH - RIGHT - left - 10.0) + 5.0;
     let mut body = String::new();
     for tick in &y.ticks {
         let at = y.at(*tick);
-        let _ = write!(body, "<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"tick end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", WIDTH - RIGHT, left - 8.0, at + 4.0, y.label(*tick));
+        let _ = write!(
+            body,
+            "<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"tick end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            WIDTH - RIGHT,
+            left - 8.0,
+            at + 4.0,
+            y.label(*tick)
+        );
     }
     let step = (last - first).div_ceil(15).max(1);
     for epoch in (first..=last).step_by(step as usize) {
-        let _ = write!(body, "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">{epoch}</text>", x(epoch), bottom + 18.0);
+        let _ = write!(
+            body,
+            "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">{epoch}</text>",
+            x(epoch),
+            bottom + 18.0
+        );
     }
-    let _ = write!(body, "<text class=\"tick end\" x=\"{:.1}\" y=\"{:.1}\">epoch</text>", WIDTH - RIGHT, bottom + 32.0);
+    let _ = write!(
+        body,
+        "<text class=\"tick end\" x=\"{:.1}\" y=\"{:.1}\">epoch</text>",
+        WIDTH - RIGHT,
+        bottom + 32.0
+    );
     let path = |values: &[(u32, f64)]| {
         let mut text = String::new();
         let mut pen = 'M';
@@ -116,7 +161,13 @@ pub(crate) fn curves(title: &str, groups: &[Group<Vec<(u32, f64)>>]) -> Option<M
             .collect();
         let _ = write!(body, "<path class=\"mid {}\" d=\"{}\"/>", group.class, path(&medians));
         if let [(epoch, value)] = medians.as_slice() {
-            let _ = write!(body, "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>", group.class, x(*epoch), y.at(*value));
+            let _ = write!(
+                body,
+                "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
+                group.class,
+                x(*epoch),
+                y.at(*value)
+            );
         }
     }
     let count = |g: &Group<Vec<(u32, f64)>>| format!("{}: {} runs", g.name, g.values.len());
@@ -130,7 +181,10 @@ pub(crate) fn bar(parts: &[(&str, f64)], label: &str) -> Markup {
     let mut at = 0.0;
     for (class, share) in parts {
         let width = (share * 100.0).clamp(0.0, 100.0 - at);
-        let _ = write!(body, "<rect class=\"{class}\" x=\"{at:.2}%\" width=\"{width:.2}%\" height=\"100%\"/>");
+        let _ = write!(
+            body,
+            "<rect class=\"{class}\" x=\"{at:.2}%\" width=\"{width:.2}%\" height=\"100%\"/>"
+        );
         at += width;
     }
     html! { svg.bar role="img" aria-label=(label) { (PreEscaped(body)) } }
@@ -159,7 +213,11 @@ fn stack(values: &[(u32, f64)], axis: &Axis) -> Vec<(f64, u32, (u32, f64))> {
     for value in values {
         let x = axis.at(value.1);
         // Values come in order: only the last ones can touch this one.
-        let level = match placed.iter().rev().find(|(other, level, _)| *level == 0 && x - other < 2.0 * DOT) {
+        let level = match placed
+            .iter()
+            .rev()
+            .find(|(other, level, _)| *level == 0 && x - other < 2.0 * DOT)
+        {
             Some((start, _, _)) => {
                 let same = placed.iter().rev().take_while(|(other, _, _)| other >= start);
                 u32::try_from(same.count()).unwrap_or(u32::MAX)
@@ -231,7 +289,12 @@ impl Axis {
     fn horizontal(&self, body: &mut String, y: f64) {
         for tick in &self.ticks {
             let x = self.at(*tick);
-            let _ = write!(body, "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"4\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>", y + 16.0, self.label(*tick));
+            let _ = write!(
+                body,
+                "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"4\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
+                y + 16.0,
+                self.label(*tick)
+            );
         }
     }
 }

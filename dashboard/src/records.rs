@@ -183,9 +183,8 @@ impl Form {
                 None => form.media() == range.0,
             };
             // The most exact range that fits says how much it is wanted.
-            let exact = |range: &&(String, f64)| {
-                (!range.0.ends_with("/*"), !range.0.starts_with("*/"))
-            };
+            let exact =
+                |range: &&(String, f64)| (!range.0.ends_with("/*"), !range.0.starts_with("*/"));
             ranges.iter().filter(fits).max_by_key(exact).map_or(0.0, |range| range.1)
         };
         let mut best = None;

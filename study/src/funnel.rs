@@ -173,6 +173,9 @@ fn run_losses(store: &Store) -> Result<BTreeMap<BugId, Option<String>>, StoreErr
     let mut losses: BTreeMap<BugId, Option<String>> = BTreeMap::new();
     for state in store.experiment_states()?.into_iter().filter(|state| state.active) {
         let (experiment, target, finished) = (&state.experiment, state.target, state.finished);
+        if experiment.evaluation == Evaluation::Aa {
+            continue; // A control of the study, no side of the bug.
+        }
         let loss = if let Some(reason) = state.invalid {
             Some(format!("{}: {reason}", experiment.evaluation))
         } else if finished >= target {
@@ -239,7 +242,9 @@ mod tests {
         assert_eq!(count(&no_verdicts).built, 1);
 
         let (buggy, corrected) = (example(Evaluation::Buggy), example(Evaluation::Corrected));
-        store.plan(&[(buggy.clone(), 1), (corrected.clone(), 1)]).unwrap();
+        // A control whose runs are missing loses no bug.
+        let control = example(Evaluation::Aa);
+        store.plan(&[(buggy.clone(), 1), (corrected.clone(), 1), (control, 1)]).unwrap();
         for (experiment, fails) in [(&buggy, true), (&corrected, false)] {
             let key = crate::RunKey { experiment: experiment.id(), run: 0 };
             store.begin_run(&key, 1).unwrap();

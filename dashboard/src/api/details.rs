@@ -70,9 +70,8 @@ pub(super) fn overview(snapshot: &Snapshot) -> Value {
 }
 
 pub(super) fn bug(app: &App, snapshot: &Snapshot, bug: &BugId) -> Result<Value, Problem> {
-    let row = snapshot
-        .row(bug)
-        .ok_or_else(|| Problem::missing(format!("the study has no bug {bug}")))?;
+    let row =
+        snapshot.row(bug).ok_or_else(|| Problem::missing(format!("the study has no bug {bug}")))?;
     let mut value = tables::bugs(&[row]).json().pop().unwrap_or_default();
     let name = bug.as_str();
     let files = serde_json::to_value(&row.bug.files).map_err(Problem::internal)?;
@@ -180,9 +179,7 @@ pub(crate) fn comparison(
         }
     };
     match (left.contains('/'), right.contains('/')) {
-        (false, false) => {
-            Ok(Comparison::Experiments(side(&id(left)?)?, side(&id(right)?)?))
-        }
+        (false, false) => Ok(Comparison::Experiments(side(&id(left)?)?, side(&id(right)?)?)),
         (true, true) => Ok(Comparison::Runs(run(left)?, run(right)?)),
         _ => Err(Problem::bad(
             "one is an experiment and the other a run; compare two of a kind \

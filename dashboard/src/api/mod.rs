@@ -109,14 +109,14 @@ async fn overview(State(app): Shared) -> Response {
 }
 
 async fn funnel(State(app): Shared, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let work = |app: &App, _: &mut Parameters| {
-        Ok((tables::funnel(&app.snapshot()?.funnel), Map::new()))
-    };
+    let work =
+        |app: &App, _: &mut Parameters| Ok((tables::funnel(&app.snapshot()?.funnel), Map::new()));
     table(app, headers, query, "funnel", work).await
 }
 
 async fn attention(State(app): Shared, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let work = |app: &App, _: &mut Parameters| Ok((tables::attention(&*app.snapshot()?), Map::new()));
+    let work =
+        |app: &App, _: &mut Parameters| Ok((tables::attention(&*app.snapshot()?), Map::new()));
     table(app, headers, query, "attention", work).await
 }
 
@@ -167,7 +167,11 @@ async fn build_log(State(app): Shared, Path(artifact): Path<String>) -> Response
     raw_log(found.await).await
 }
 
-async fn experiments(State(app): Shared, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+async fn experiments(
+    State(app): Shared,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
     let work = |app: &App, parameters: &mut Parameters| {
         let bug = parameters.take("bug");
         Ok((tables::experiments(&*app.snapshot()?, bug.as_deref()), Map::new()))
@@ -237,7 +241,8 @@ pub(crate) fn run_key(experiment: &str, run: &str) -> Result<RunKey, Problem> {
 }
 
 async fn verdicts(State(app): Shared, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let work = |app: &App, _: &mut Parameters| Ok((tables::verdicts(&*app.snapshot()?), Map::new()));
+    let work =
+        |app: &App, _: &mut Parameters| Ok((tables::verdicts(&*app.snapshot()?), Map::new()));
     table(app, headers, query, "verdicts", work).await
 }
 

@@ -51,8 +51,12 @@ const PATHS: &[Path] = &[
         summary: "The study: its configuration, toolchains and the digests of its data.",
         query: &[],
         answer: Object(&[
-            ("name", "string"), ("program", "string"), ("config", "object"),
-            ("toolchains", "array"), ("arrays", "array"), ("problems", "array"),
+            ("name", "string"),
+            ("program", "string"),
+            ("config", "object"),
+            ("toolchains", "array"),
+            ("arrays", "array"),
+            ("problems", "array"),
         ]),
     },
     Path {
@@ -60,8 +64,11 @@ const PATHS: &[Path] = &[
         summary: "The funnel, what is under way, and how much needs attention.",
         query: &[],
         answer: Object(&[
-            ("funnel", "array"), ("running", "array"), ("building", "array"),
-            ("attention", "integer"), ("verdicts", "integer"),
+            ("funnel", "array"),
+            ("running", "array"),
+            ("building", "array"),
+            ("attention", "integer"),
+            ("verdicts", "integer"),
         ]),
     },
     Path {
@@ -75,7 +82,11 @@ const PATHS: &[Path] = &[
         summary: "What a person should look at.",
         query: &[],
         answer: Table(&[
-            ("kind", Text), ("bug", Text), ("what", Text), ("why", Text), ("page", Text),
+            ("kind", Text),
+            ("bug", Text),
+            ("what", Text),
+            ("why", Text),
+            ("page", Text),
         ]),
     },
     Path {
@@ -89,8 +100,14 @@ const PATHS: &[Path] = &[
         summary: "One bug with its change, labels, builds, experiments, verdicts and tests.",
         query: &[],
         answer: Object(&[
-            ("bug", "string"), ("text", "string"), ("changed", "array"), ("labels", "array"),
-            ("builds", "array"), ("experiments", "array"), ("verdicts", "array"), ("tests", "array"),
+            ("bug", "string"),
+            ("text", "string"),
+            ("changed", "array"),
+            ("labels", "array"),
+            ("builds", "array"),
+            ("experiments", "array"),
+            ("verdicts", "array"),
+            ("tests", "array"),
         ]),
     },
     Path {
@@ -104,10 +121,21 @@ const PATHS: &[Path] = &[
         summary: "Each side of each bug that was built or tried.",
         query: &[],
         answer: Table(&[
-            ("bug", Text), ("evaluation", Text), ("artifact", Text), ("status", Text),
-            ("class", Text), ("line", Text), ("content", Text), ("bytes", Integer),
-            ("repository", Text), ("commit", Text), ("toolchain", Text),
-            ("toolchain_digest", Text), ("image", Text), ("strategy", Text), ("fault", Text),
+            ("bug", Text),
+            ("evaluation", Text),
+            ("artifact", Text),
+            ("status", Text),
+            ("class", Text),
+            ("line", Text),
+            ("content", Text),
+            ("bytes", Integer),
+            ("repository", Text),
+            ("commit", Text),
+            ("toolchain", Text),
+            ("toolchain_digest", Text),
+            ("image", Text),
+            ("strategy", Text),
+            ("fault", Text),
             ("seconds", Number),
         ]),
     },
@@ -128,11 +156,23 @@ const PATHS: &[Path] = &[
         summary: "Experiments, those of earlier plans too.",
         query: &[("bug", "Only of this bug.")],
         answer: Table(&[
-            ("experiment", Text), ("bug", Text), ("evaluation", Text), ("active", Flag),
-            ("artifact", Text), ("toolchain", Text), ("model", Text), ("challenge", Text),
-            ("epochs", Integer), ("seed_policy", Text), ("device", Text), ("runs_asked", Integer),
-            ("runs_finished", Integer), ("runs_failed", Integer), ("runs_running", Integer),
-            ("invalid", Text), ("planned_at", Text),
+            ("experiment", Text),
+            ("bug", Text),
+            ("evaluation", Text),
+            ("active", Flag),
+            ("artifact", Text),
+            ("toolchain", Text),
+            ("model", Text),
+            ("challenge", Text),
+            ("epochs", Integer),
+            ("seed_policy", Text),
+            ("device", Text),
+            ("runs_asked", Integer),
+            ("runs_finished", Integer),
+            ("runs_failed", Integer),
+            ("runs_running", Integer),
+            ("invalid", Text),
+            ("planned_at", Text),
         ]),
     },
     Path {
@@ -140,8 +180,11 @@ const PATHS: &[Path] = &[
         summary: "One experiment with its attributes and runs.",
         query: &[],
         answer: Object(&[
-            ("experiment", "string"), ("attributes", "object"), ("active", "boolean"),
-            ("runs_asked", "integer"), ("runs", "array"),
+            ("experiment", "string"),
+            ("attributes", "object"),
+            ("active", "boolean"),
+            ("runs_asked", "integer"),
+            ("runs", "array"),
         ]),
     },
     Path {
@@ -149,9 +192,18 @@ const PATHS: &[Path] = &[
         summary: "Runs of the active experiments; one more column for each metric of the test split.",
         query: EXPERIMENT_OR_BUG,
         answer: Table(&[
-            ("bug", Text), ("evaluation", Text), ("experiment", Text), ("run", Integer),
-            ("seed", Integer), ("status", Text), ("attempt", Integer), ("epoch", Integer),
-            ("epochs", Integer), ("started_at", Text), ("finished_at", Text), ("seconds", Number),
+            ("bug", Text),
+            ("evaluation", Text),
+            ("experiment", Text),
+            ("run", Integer),
+            ("seed", Integer),
+            ("status", Text),
+            ("attempt", Integer),
+            ("epoch", Integer),
+            ("epochs", Integer),
+            ("started_at", Text),
+            ("finished_at", Text),
+            ("seconds", Number),
             ("reason", Text),
         ]),
     },
@@ -160,8 +212,12 @@ const PATHS: &[Path] = &[
         summary: "One run with its epochs, metrics, manifest and results.",
         query: &[],
         answer: Object(&[
-            ("experiment", "string"), ("run", "integer"), ("status", "string"),
-            ("metrics", "object"), ("predictions", "object"), ("epochs", "array"),
+            ("experiment", "string"),
+            ("run", "integer"),
+            ("status", "string"),
+            ("metrics", "object"),
+            ("predictions", "object"),
+            ("epochs", "array"),
         ]),
     },
     Path {
@@ -175,8 +231,13 @@ const PATHS: &[Path] = &[
         summary: "Training loss and digest of the parameters after each epoch of each run.",
         query: EXPERIMENT_OR_BUG,
         answer: Table(&[
-            ("bug", Text), ("evaluation", Text), ("experiment", Text), ("run", Integer),
-            ("epoch", Integer), ("loss", Number), ("digest", Text),
+            ("bug", Text),
+            ("evaluation", Text),
+            ("experiment", Text),
+            ("run", Integer),
+            ("epoch", Integer),
+            ("loss", Number),
+            ("digest", Text),
         ]),
     },
     Path {
@@ -184,8 +245,12 @@ const PATHS: &[Path] = &[
         summary: "What the analysis concluded for each comparison.",
         query: &[],
         answer: Table(&[
-            ("bug", Text), ("kind", Text), ("verdict", Text), ("reason", Text),
-            ("pairs", Integer), ("equal_pairs", Integer),
+            ("bug", Text),
+            ("kind", Text),
+            ("verdict", Text),
+            ("reason", Text),
+            ("pairs", Integer),
+            ("equal_pairs", Integer),
         ]),
     },
     Path {
@@ -193,12 +258,26 @@ const PATHS: &[Path] = &[
         summary: "The tests of each comparison and metric.",
         query: &[],
         answer: Table(&[
-            ("bug", Text), ("kind", Text), ("metric", Text), ("outcome", Flag),
-            ("n_buggy", Integer), ("n_corrected", Integer), ("statistic", Number),
-            ("p_value", Number), ("p_holm", Number), ("p_bh", Number), ("shift", Number),
-            ("shift_low", Number), ("shift_high", Number), ("a12", Number), ("a12_low", Number),
-            ("a12_high", Number), ("margin", Number), ("p_equivalence", Number),
-            ("detectable_shift", Number), ("notes", List),
+            ("bug", Text),
+            ("kind", Text),
+            ("metric", Text),
+            ("outcome", Flag),
+            ("n_buggy", Integer),
+            ("n_corrected", Integer),
+            ("statistic", Number),
+            ("p_value", Number),
+            ("p_holm", Number),
+            ("p_bh", Number),
+            ("shift", Number),
+            ("shift_low", Number),
+            ("shift_high", Number),
+            ("a12", Number),
+            ("a12_low", Number),
+            ("a12_high", Number),
+            ("margin", Number),
+            ("p_equivalence", Number),
+            ("detectable_shift", Number),
+            ("notes", List),
         ]),
     },
     Path {
@@ -223,8 +302,10 @@ const PATHS: &[Path] = &[
 
 /// The document.
 pub(super) fn document() -> Value {
-    let paths: Map<String, Value> =
-        PATHS.iter().map(|path| (path.path.to_owned(), json!({ "get": operation(path) }))).collect();
+    let paths: Map<String, Value> = PATHS
+        .iter()
+        .map(|path| (path.path.to_owned(), json!({ "get": operation(path) })))
+        .collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -315,10 +396,8 @@ fn content(path: &Path) -> Value {
             json!({ "application/json": { "schema": schema } })
         }
         Table(columns) => {
-            let properties: Map<String, Value> = columns
-                .iter()
-                .map(|(name, kind)| ((*name).to_owned(), schema(*kind)))
-                .collect();
+            let properties: Map<String, Value> =
+                columns.iter().map(|(name, kind)| ((*name).to_owned(), schema(*kind))).collect();
             let required: Vec<&str> = columns.iter().map(|column| column.0).collect();
             let row = json!({ "type": "object", "required": required, "properties": properties });
             let table = json!({

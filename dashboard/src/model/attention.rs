@@ -2,8 +2,8 @@
 
 use study::{ArtifactStatus, BugId};
 
-use super::labels::{Answers, criteria_of};
 use super::Snapshot;
+use super::labels::{Answers, criteria_of};
 
 /// Something to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -99,8 +99,15 @@ impl Filter {
     /// Whether anything is left out.
     pub fn is_narrow(&self) -> bool {
         let all = [
-            &self.q, &self.release, &self.section, &self.scope, &self.resolution, &self.label,
-            &self.build, &self.verdict, &self.lost,
+            &self.q,
+            &self.release,
+            &self.section,
+            &self.scope,
+            &self.resolution,
+            &self.label,
+            &self.build,
+            &self.verdict,
+            &self.lost,
         ];
         all.into_iter().any(|text| !text.is_empty())
     }
@@ -143,7 +150,9 @@ impl Filter {
                 "build" => a.build.cmp(&b.build),
                 "runs" => a.runs.cmp(&b.runs),
                 "verdict" => a.verdict_name().cmp(b.verdict_name()),
-                "lines" => (x.lines_added + x.lines_removed).cmp(&(y.lines_added + y.lines_removed)),
+                "lines" => {
+                    (x.lines_added + x.lines_removed).cmp(&(y.lines_added + y.lines_removed))
+                }
                 "fixed" => x.fixed_at.cmp(&y.fixed_at),
                 _ => x.text.cmp(&y.text),
             };

@@ -103,7 +103,10 @@ mod tests {
         let differ: Vec<_> = all.iter().filter(|f| f.differs()).collect();
         assert_eq!(differ.len(), 2);
         assert!(!differ[0].counts, "{differ:?}");
-        assert_eq!((differ[1].factor.as_str(), differ[1].path.as_str()), ("controls", "tf32.status"));
+        assert_eq!(
+            (differ[1].factor.as_str(), differ[1].path.as_str()),
+            ("controls", "tf32.status")
+        );
         assert!(all.iter().any(|f| f.path == "flags" && f.left.as_deref() == Some("x y")));
         assert_eq!(factors(&Value::Null, &Value::Null), []);
     }

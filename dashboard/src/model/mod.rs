@@ -4,8 +4,8 @@ mod analysis;
 mod attention;
 mod bugs;
 mod builds;
-mod filter;
 mod files;
+mod filter;
 mod labels;
 mod manifest;
 mod pair;
@@ -92,8 +92,12 @@ impl Snapshot {
             experiments.entry(&state.experiment.bug).or_default().push(state);
         }
         let known: std::collections::HashSet<&BugId> = files.corpus.iter().map(|b| &b.id).collect();
-        let mut strangers: Vec<&BugId> =
-            builds.keys().chain(experiments.keys()).copied().filter(|b| !known.contains(*b)).collect();
+        let mut strangers: Vec<&BugId> = builds
+            .keys()
+            .chain(experiments.keys())
+            .copied()
+            .filter(|b| !known.contains(*b))
+            .collect();
         strangers.sort();
         strangers.dedup();
         let strangers: Vec<Bug> = strangers

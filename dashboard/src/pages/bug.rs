@@ -27,9 +27,8 @@ pub(super) fn page(
     bug: &BugId,
     parameters: &mut Parameters,
 ) -> Result<Page, Problem> {
-    let row = snapshot
-        .row(bug)
-        .ok_or_else(|| Problem::missing(format!("the study has no bug {bug}")))?;
+    let row =
+        snapshot.row(bug).ok_or_else(|| Problem::missing(format!("the study has no bug {bug}")))?;
     let wanted = parameters.take("pair");
     let active: Vec<_> =
         snapshot.experiments_of(bug).into_iter().filter(|state| state.active).collect();

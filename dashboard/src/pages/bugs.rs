@@ -130,9 +130,14 @@ fn line(row: &Row) -> Markup {
             td { (bug.resolution) }
             td { (row.labels.name()) @if !row.holds.is_empty() { " " span.quiet { (row.holds.join(", ")) } } }
             td { @if row.build.name() == "failed" { (badge("failed")) } @else { (row.build.name()) } }
-            td.n { @if row.runs.1 > 0 { (row.runs.0) "/" (row.runs.1) } }
+            td.n {
+                @if row.runs.1 > 0 { (row.runs.0) "/" (row.runs.1) }
+                @if row.running > 0 { " " (badge("running")) }
+                @if row.failed_runs > 0 { " " span.differs { (row.failed_runs) " failed" } }
+            }
             td {
-                @if let Some(verdict) = &row.verdict { (badge(verdict)) }
+                @if let Some(verdict) = &row.verdict { span title=(row.verdict_reason) { (badge(verdict)) } }
+                @else if let Some(reason) = &row.invalid { span title=(reason) { (badge("invalid")) } }
                 @else if let Some((step, _)) = &row.lost { span.quiet { "lost: " (step) } }
             }
         }

@@ -115,7 +115,8 @@ fn names(left: &Side, right: &Side) -> [String; 2] {
 fn experiments(app: &App, left: &Side, right: &Side) -> Result<Markup, Problem> {
     let names = names(left, right);
     let heads = [names[0].as_str(), names[1].as_str()];
-    let json = |side: &Side| serde_json::to_value(&side.state.experiment).map_err(Problem::internal);
+    let json =
+        |side: &Side| serde_json::to_value(&side.state.experiment).map_err(Problem::internal);
     let attributes = factors(&json(left)?, &json(right)?);
     Ok(html! {
         table.sides {
@@ -145,19 +146,24 @@ fn experiments(app: &App, left: &Side, right: &Side) -> Result<Markup, Problem> 
 /// Distributions and learning curves of both sides.
 pub(super) fn samples(left: &Side, right: &Side) -> Markup {
     let names = names(left, right);
-    let groups = |metric: &str| {
-        [(left, "left", &names[0]), (right, "right", &names[1])]
-            .map(|(side, class, name)| Group { name: name.clone(), class, values: side.sample(metric) })
-    };
+    let groups =
+        |metric: &str| {
+            [(left, "left", &names[0]), (right, "right", &names[1])].map(|(side, class, name)| {
+                Group { name: name.clone(), class, values: side.sample(metric) }
+            })
+        };
     let mut metrics = left.metric_names();
     for name in right.metric_names() {
         if !metrics.contains(&name) {
             metrics.push(name);
         }
     }
-    let lines = [(left, "left", &names[0]), (right, "right", &names[1])].map(|(side, class, name)| {
-        Group { name: name.clone(), class, values: side.curves().into_values().collect() }
-    });
+    let lines =
+        [(left, "left", &names[0]), (right, "right", &names[1])].map(|(side, class, name)| Group {
+            name: name.clone(),
+            class,
+            values: side.curves().into_values().collect(),
+        });
     html! {
         section aria-labelledby="distributions" {
             h2 #distributions { "Distributions and learning curves" }
@@ -274,7 +280,8 @@ pub(super) fn manifests(
         let ended = |side: &Side, run| {
             side.runs.iter().any(|r| r.key.run == run && r.status == RunStatus::Finished)
         };
-        let both = left.runs.iter().map(|r| r.key.run).find(|r| ended(left, *r) && ended(right, *r));
+        let both =
+            left.runs.iter().map(|r| r.key.run).find(|r| ended(left, *r) && ended(right, *r));
         both.map(|run| (run, run)).or_else(|| Some((pick(left)?, pick(right)?)))
     });
     let names = names(left, right);
@@ -387,9 +394,8 @@ fn epochs(a: &Side, x: u32, b: &Side, y: u32) -> Markup {
             (epoch, p, q, differs, first)
         })
         .collect();
-    let loss = |one: Option<&(Option<f64>, String)>| {
-        one.and_then(|one| one.0).map_or("–".into(), number)
-    };
+    let loss =
+        |one: Option<&(Option<f64>, String)>| one.and_then(|one| one.0).map_or("–".into(), number);
     html! {
         div.wide tabindex="0" role="group" aria-label="Epochs" {
             table {

@@ -89,10 +89,8 @@ pub(crate) async fn run(
     State(app): Shared,
     Path((experiment, run)): Path<(String, String)>,
 ) -> Response {
-    page(app, None, move |app, snapshot, _| {
-        run::page(app, snapshot, &run_key(&experiment, &run)?)
-    })
-    .await
+    page(app, None, move |app, snapshot, _| run::page(app, snapshot, &run_key(&experiment, &run)?))
+        .await
 }
 
 pub(crate) async fn run_log(

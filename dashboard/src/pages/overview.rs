@@ -193,7 +193,7 @@ fn verdicts(snapshot: &Snapshot) -> Markup {
     };
     let rate = |rate: Rate| {
         html! { (rate.different) " of " (rate.of)
-            @if rate.of > 0 { " (95 %: " (format!("{:.0}", 100.0 * rate.low)) "–" (format!("{:.0} %", 100.0 * rate.high)) ")" } }
+        @if rate.of > 0 { " (95 %: " (format!("{:.0}", 100.0 * rate.low)) "–" (format!("{:.0} %", 100.0 * rate.high)) ")" } }
     };
     html! {
         table {

@@ -28,7 +28,8 @@ pub(super) fn prose(text: &str) -> Markup {
 
 /// A word in its colour.
 pub(super) fn badge(word: &str) -> Markup {
-    let class: String = word.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let class: String =
+        word.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     html! { span class={ "badge w-" (class) } { (word) } }
 }
 

@@ -99,7 +99,7 @@ impl Store {
     pub fn experiment_states(&self) -> Result<Vec<ExperimentState>, StoreError> {
         let rows: Vec<(String, ExperimentStateRow)> = self.with(|c| {
             c.prepare_cached(
-                "SELECT x.attributes, x.target, x.active, x.invalid, x.planned_at,
+                "SELECT x.attributes, x.target, x.active, coalesce(x.invalid, x.unpaired), x.planned_at,
                    count(CASE r.status WHEN 'finished' THEN 1 END),
                    count(CASE r.status WHEN 'failed' THEN 1 END),
                    count(CASE r.status WHEN 'running' THEN 1 END),
