@@ -244,6 +244,8 @@ pub struct RunArgs {
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// Arguments of `serve`.
@@ -253,10 +255,24 @@ pub struct ServeArgs {
     /// this machine's own (127.0.0.1, [::1]) needs a token.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4747")]
     pub listen: Vec<ListenAddress>,
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// Arguments that say how a server lets clients in.
+#[derive(Debug, Args)]
+pub struct AccessArgs {
     /// A file with the token that clients must show, at least 16 characters; else the one in the
     /// environment's REPRODUCEML_TOKEN, if any.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the server's certificate, and after it those that signed it: addresses of
+    /// TCP then speak TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Arguments of `ticket`.
