@@ -252,6 +252,8 @@ pub struct RunArgs {
     /// It asks for the token of REPRODUCEML_TOKEN, if that is set.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
     pub dashboard: Option<Option<std::net::SocketAddr>>,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// Arguments of `serve`.
@@ -261,10 +263,8 @@ pub struct ServeArgs {
     /// this machine's own (127.0.0.1, [::1]) needs a token.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4747")]
     pub listen: Vec<ListenAddress>,
-    /// A file with the token that clients must show, at least 16 characters; else the one in the
-    /// environment's REPRODUCEML_TOKEN, if any.
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Where the dashboard listens; else 127.0.0.1:4748, or a free port if that is taken. It asks
     /// for the token too, if there is one.
     #[arg(long, value_name = "ADDRESS")]
@@ -272,6 +272,22 @@ pub struct ServeArgs {
     /// Serve no dashboard.
     #[arg(long, conflicts_with = "dashboard")]
     pub no_dashboard: bool,
+}
+
+/// Arguments that say how a server lets clients in.
+#[derive(Debug, Args)]
+pub struct AccessArgs {
+    /// A file with the token that clients must show, at least 16 characters; else the one in the
+    /// environment's REPRODUCEML_TOKEN, if any.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A PEM file with the server's certificate, and after it those that signed it: addresses of
+    /// TCP then speak TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Arguments of `ticket`.

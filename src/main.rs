@@ -1,5 +1,6 @@
 //! The `reproduceml` program: parse, call a stage, print.
 
+mod access;
 mod build;
 mod cli;
 mod dashboard;

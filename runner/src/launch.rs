@@ -28,6 +28,8 @@ pub struct Launch {
     pub server: String,
     /// What lets the client hold exactly this run.
     pub ticket: String,
+    /// A folder in which clients of one experiment find each other's arrays.
+    pub cache: Option<PathBuf>,
     /// Further environment.
     pub env: BTreeMap<String, String>,
     /// Memory it may use, in MiB.
@@ -162,6 +164,9 @@ impl DockerLauncher {
         for (name, value) in &launch.env {
             spec = spec.env(name, value);
         }
+        if let Some(cache) = &launch.cache {
+            spec = spec.read_write(cache, "/cache").env("REPRODUCEML_CACHE", "/cache");
+        }
         spec = match launch.server.strip_prefix("unix:").map(PathBuf::from) {
             Some(socket) => {
                 let folder = socket.parent().map(PathBuf::from).unwrap_or_default();
@@ -242,6 +247,7 @@ impl Launcher for LocalLauncher {
             .env("REPRODUCEML_SERVER", &launch.server)
             .env("REPRODUCEML_TICKET", &launch.ticket)
             .env("REPRODUCEML_ARTIFACT", &launch.artifact)
+            .envs(launch.cache.iter().map(|cache| ("REPRODUCEML_CACHE", cache)))
             .envs(&launch.env)
             .stdin(Stdio::null())
             // A group of its own, so that nothing it started outlives it.
@@ -380,6 +386,7 @@ mod tests {
             client: "/nonexistent".into(),
             server: "tcp:127.0.0.1:1".into(),
             ticket: "t".into(),
+            cache: None,
             env: BTreeMap::new(),
             memory_mib: 100,
             time: Duration::from_secs(seconds),
