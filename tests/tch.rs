@@ -1,0 +1,243 @@
+//! The tch client beside the Python client, on the same libtorch: the same numbers to the last bit.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::ffi::OsString;
+use std::process::{Child, Command, Stdio};
+
+use common::{TestStudy, Told, root};
+use study::{
+    ArtifactId, BugId, Challenge, DataOrder, Evaluation, Experiment, Hyperparameters, ModelSpec,
+    RunKey, RunStatus, SeedPolicy, Store, Study,
+};
+
+/// The built tch client, and a Python whose PyTorch has the libtorch it was built against.
+struct Clients {
+    tch: OsString,
+    python: OsString,
+}
+
+impl Clients {
+    /// Both; if they are not there, says so aloud, and fails where they are required.
+    fn find(test: &str) -> Option<Self> {
+        let tch = std::env::var_os("REPRODUCEML_TCH_CLIENT");
+        let python = std::env::var_os("REPRODUCEML_TORCH_PYTHON");
+        if let (Some(tch), Some(python)) = (tch, python) {
+            return Some(Self { tch, python });
+        }
+        assert!(
+            std::env::var_os("REPRODUCEML_REQUIRE_LIBTORCH").is_none(),
+            "{test}: REPRODUCEML_REQUIRE_LIBTORCH is set and there is no libtorch"
+        );
+        eprintln!("SKIPPED {test}: no libtorch; `scripts/setup --with-libtorch`, `scripts/test`");
+        None
+    }
+
+    /// The Python client's process.
+    fn python(&self) -> Command {
+        let mut command = Command::new(&self.python);
+        command
+            .args(["-m", "reproduceml_client"])
+            .env("PYTHONPATH", root().join("clients/python"))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    /// The tch client's process.
+    fn tch(&self) -> Command {
+        Command::new(&self.tch)
+    }
+}
+
+/// An experiment whose runs all have one seed.
+fn experiment(model: &str, challenge: &str, [train, test]: [u32; 2], epochs: u32) -> Experiment {
+    Experiment {
+        bug: BugId::of_pull_request(12),
+        evaluation: Evaluation::Buggy,
+        artifact: ArtifactId::from_digest([1; 32]),
+        framework: "pytorch".into(),
+        toolchain: "debian-bookworm-cpu".into(),
+        model: ModelSpec { name: model.into(), source: None, source_digest: None },
+        challenge: Challenge {
+            name: challenge.into(),
+            train_samples: train,
+            validation_samples: 10,
+            test_samples: test,
+            order: DataOrder::PerEpoch,
+        },
+        hyperparameters: Hyperparameters {
+            epochs,
+            batch_size: 16,
+            learning_rate: 0.05,
+            momentum: 0.5,
+            drop_last: false,
+        },
+        seed_policy: SeedPolicy::Single,
+        meta_seed: 7,
+        device: "cpu".into(),
+    }
+}
+
+/// A study that plans three runs of an experiment, and its server.
+struct Place {
+    study: TestStudy,
+    experiment: Experiment,
+    store: Store,
+    server: Option<Child>,
+}
+
+impl Place {
+    fn new(experiment: Experiment) -> Self {
+        let study = TestStudy::from_definition("quick-pytorch", &[]);
+        let store = Study::open(&study.path()).unwrap().store().unwrap();
+        store.plan(&[(experiment.clone(), 3)]).unwrap();
+        Self { study, experiment, store, server: None }
+    }
+
+    fn address(&self) -> String {
+        format!("unix:{}", self.study.path().join("s").display())
+    }
+
+    /// Starts a server; clients wait for it, so nobody else has to.
+    fn serve(&mut self) {
+        let mut command = self.study.command(&["serve", "--listen", &self.address()]);
+        command.env_remove("REPRODUCEML_TOKEN").stdout(Stdio::null()).stderr(Stdio::null());
+        self.server = Some(command.spawn().unwrap());
+    }
+
+    fn ticket(&self, run: u32) -> String {
+        let told = self.study.call(&["ticket", self.experiment.id().as_str(), &run.to_string()]);
+        told.expect(&[0]).out.trim().to_owned()
+    }
+
+    /// Starts a client for a run.
+    fn start(&self, run: u32, mut client: Command) -> Child {
+        client
+            .env("REPRODUCEML_SERVER", self.address())
+            .env("REPRODUCEML_TICKET", self.ticket(run))
+            .env("REPRODUCEML_PATIENCE", "60")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        client.spawn().unwrap()
+    }
+
+    fn key(&self, run: u32) -> RunKey {
+        RunKey { experiment: self.experiment.id(), run }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// Trains run 0 with the Python client, runs 1 and 2 with the tch client, and compares.
+fn compare(clients: &Clients, experiment: Experiment) {
+    let epochs = experiment.hyperparameters.epochs;
+    let mut place = Place::new(experiment);
+    // The server comes after the first client: it is waited for.
+    let first = place.start(0, clients.python());
+    place.serve();
+    Told::of(first.wait_with_output().unwrap()).expect(&[0]);
+    Told::of(place.start(1, clients.tch()).wait_with_output().unwrap()).expect(&[0]);
+    let expected = place.store.epochs(&place.key(0)).unwrap();
+    let found = place.store.epochs(&place.key(1)).unwrap();
+    assert_eq!(found.len(), epochs as usize + 1);
+    for (expected, found) in expected.iter().zip(&found) {
+        assert_eq!(found.digest, expected.digest, "parameters after epoch {}", found.epoch);
+        assert_eq!(found.loss_bits, expected.loss_bits, "loss of epoch {}", found.epoch);
+    }
+    // Epochs do change the parameters, or there would be nothing to compare.
+    let distinct: std::collections::BTreeSet<_> = found.iter().map(|e| &e.digest).collect();
+    assert_eq!(distinct.len(), found.len());
+    let predictions = |run| place.store.prediction_digests(&place.key(run)).unwrap();
+    assert_eq!(predictions(0).len(), 2);
+    assert_eq!(predictions(1), predictions(0));
+    for split in ["validation", "test"] {
+        let metrics = |run| place.store.metrics(&place.key(run), split).unwrap();
+        assert_eq!(metrics(1), metrics(0));
+        assert!(metrics(1).contains_key("accuracy"));
+    }
+    let manifest = |run| place.store.run(&place.key(run)).unwrap().unwrap().manifest.unwrap();
+    let (python, tch) = (manifest(0), manifest(1));
+    for factor in ["data", "format"] {
+        assert_eq!(tch[factor], python[factor], "{factor}");
+    }
+    assert_eq!(tch["model"]["hyperparameters"], python["model"]["hyperparameters"]);
+    assert_eq!(tch["hardware"]["cpu_flags"], python["hardware"]["cpu_flags"]);
+    assert_eq!(tch["software"]["cpu_capability"], python["software"]["cpu_capability"]);
+    for manifest in [&python, &tch] {
+        for control in manifest["controls"].as_array().unwrap() {
+            assert_ne!(control["status"], "failed", "{control}");
+        }
+    }
+}
+
+#[test]
+fn lenet_has_the_same_digests_from_both_clients() {
+    let Some(clients) = Clients::find("lenet_has_the_same_digests_from_both_clients") else {
+        return;
+    };
+    compare(&clients, experiment("lenet", "synthetic", [150, 70], 4));
+}
+
+/// With dropout: the generators must be asked for the same numbers all through the training.
+#[test]
+fn vgg_x_has_the_same_digests_from_both_clients() {
+    let Some(clients) = Clients::find("vgg_x_has_the_same_digests_from_both_clients") else {
+        return;
+    };
+    compare(&clients, experiment("vgg-x", "synthetic-cifar10", [40, 20], 1));
+}
+
+#[test]
+fn a_tch_client_that_loses_its_server_goes_on_at_the_next_one() {
+    let Some(clients) = Clients::find("a_tch_client_that_loses_its_server_goes_on_at_the_next_one")
+    else {
+        return;
+    };
+    let mut place = Place::new(experiment("lenet", "synthetic", [2000, 50], 6));
+    place.serve();
+    let client = place.start(0, clients.tch());
+    let begin = std::time::Instant::now();
+    while place.store.epochs(&place.key(0)).unwrap().len() < 2 {
+        assert!(begin.elapsed().as_secs() < 60, "the client never reported an epoch");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let mut server = place.server.take().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    place.serve();
+    Told::of(client.wait_with_output().unwrap()).expect(&[0]);
+    let run = place.store.run(&place.key(0)).unwrap().unwrap();
+    assert_eq!((run.status, run.attempt), (RunStatus::Finished, 1));
+    assert_eq!(place.store.epochs(&place.key(0)).unwrap().len(), 7);
+}
+
+#[test]
+fn the_server_is_told_why_a_tch_run_failed() {
+    let Some(clients) = Clients::find("the_server_is_told_why_a_tch_run_failed") else { return };
+    let mut place = Place::new(experiment("lenet5", "synthetic", [20, 10], 1));
+    place.serve();
+    let told = Told::of(place.start(0, clients.tch()).wait_with_output().unwrap()).expect(&[1]);
+    assert!(told.err.contains("no model \"lenet5\"; there are alexnet"), "{}", told.err);
+    let run = place.store.run(&place.key(0)).unwrap().unwrap();
+    assert_eq!(run.status, RunStatus::Failed);
+    assert!(run.reason.unwrap().contains("lenet5"));
+    // An artifact whose packages are not what computes is no result of that artifact.
+    std::fs::create_dir_all(place.study.path().join("artifact/site")).unwrap();
+    let mut client = clients.tch();
+    client.env("REPRODUCEML_ARTIFACT", place.study.path().join("artifact"));
+    let told = Told::of(place.start(1, client).wait_with_output().unwrap()).expect(&[1]);
+    assert!(told.err.contains("computes with another libtorch"), "{}", told.err);
+    // A ticket that is none.
+    let mut client = clients.tch();
+    client.env("REPRODUCEML_SERVER", place.address()).env("REPRODUCEML_TICKET", "rml1.no");
+    let told = Told::of(client.output().unwrap()).expect(&[3]);
+    assert!(told.err.contains("ticket"), "{}", told.err);
+}
