@@ -4,7 +4,7 @@
 //! `REPRODUCEML_BENCH_IMAGE` names an image with PyTorch; without it `REPRODUCEML_TORCH_PYTHON` (or
 //! `python3`) is used, and the tch client of `REPRODUCEML_TCH_CLIENT` where there is one.
 //! `REPRODUCEML_BENCH_ROUNDS` (3): all variants take turns so often, and medians are printed.
-//! `REPRODUCEML_BENCH_MODELS` (lenet,vgg-x).
+//! `REPRODUCEML_BENCH_MODELS` (lenet,vgg-x). `REPRODUCEML_BENCH_EPOCHS`: other than the usual.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../tests/common/mod.rs"]
@@ -19,6 +19,7 @@ use study::{
 };
 
 /// One training that is long enough to be typical of short ones: about a minute of one core.
+#[derive(Clone)]
 struct Training {
     model: &'static str,
     challenge: &'static str,
@@ -188,6 +189,8 @@ fn main() {
         variants.push(Variant::Tch);
     }
     for training in TRAININGS.iter().filter(|t| models.split(',').any(|name| name == t.model)) {
+        let epochs = number("REPRODUCEML_BENCH_EPOCHS", training.epochs);
+        let training = &Training { epochs, ..training.clone() };
         let place = Place::new(training);
         let mut seen: Vec<Vec<(f64, f64)>> = vec![Vec::new(); variants.len()];
         for round in 0..rounds {
