@@ -91,6 +91,28 @@ fn a_tch_client_that_loses_its_server_goes_on_at_the_next_one() {
 }
 
 #[test]
+fn an_artifacts_own_libtorch_is_the_one_that_computes() {
+    let Some(clients) = Clients::find("an_artifacts_own_libtorch_is_the_one_that_computes") else {
+        return;
+    };
+    let mut place = Place::new(experiment("lenet", "synthetic", [20, 10], 1));
+    place.serve();
+    let artifact = place.study.path().join("artifact");
+    std::fs::create_dir(&artifact).unwrap();
+    std::os::unix::fs::symlink(clients.site(), artifact.join("site")).unwrap();
+    for (run, folder) in [(0, None), (1, Some(&artifact))] {
+        let mut client = clients.tch();
+        client.envs(folder.map(|folder| ("REPRODUCEML_ARTIFACT", folder)));
+        Told::of(place.start(run, client).wait_with_output().unwrap()).expect(&[0]);
+        let run = place.store.run(&place.key(run)).unwrap().unwrap();
+        let manifest = run.manifest.unwrap();
+        let of_artifact = manifest["artifact"]["libraries"].get("libtorch_cpu.so").is_some();
+        let of_machine = manifest["software"]["libraries"].get("libtorch_cpu.so").is_some();
+        assert_eq!((of_artifact, of_machine), (folder.is_some(), folder.is_none()));
+    }
+}
+
+#[test]
 fn the_server_is_told_why_a_tch_run_failed() {
     let Some(clients) = Clients::find("the_server_is_told_why_a_tch_run_failed") else { return };
     let mut place = Place::new(experiment("lenet5", "synthetic", [20, 10], 1));

@@ -99,7 +99,9 @@ pub enum LaunchError {
     #[error(transparent)]
     Container(#[from] ContainerError),
     /// The process could not be started.
-    #[error("{program} could not be started: {source}; name a Python with --python, or a client with --client")]
+    #[error(
+        "{program} could not be started: {source}; name a Python with --python, or a client with --client"
+    )]
     Start {
         /// The program.
         program: String,

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use super::{TestStudy, root};
@@ -42,6 +43,13 @@ impl Clients {
         command
     }
 
+    /// The folder of that Python's packages.
+    pub fn site(&self) -> PathBuf {
+        let program = "import sysconfig; print(sysconfig.get_path('purelib'))";
+        let output = Command::new(&self.python).args(["-c", program]).output().unwrap();
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    }
+
     /// The tch client's process.
     pub fn tch(&self) -> Command {
         Command::new(&self.tch)
@@ -49,7 +57,12 @@ impl Clients {
 }
 
 /// An experiment whose runs all have one seed.
-pub fn experiment(model: &str, challenge: &str, [train, test]: [u32; 2], epochs: u32) -> Experiment {
+pub fn experiment(
+    model: &str,
+    challenge: &str,
+    [train, test]: [u32; 2],
+    epochs: u32,
+) -> Experiment {
     Experiment {
         bug: BugId::of_pull_request(12),
         evaluation: Evaluation::Buggy,
@@ -137,4 +150,3 @@ impl Drop for Place {
         }
     }
 }
-
