@@ -239,6 +239,10 @@ pub struct RunArgs {
     /// The Python to start with `--executor local`.
     #[arg(long, default_value = "python3")]
     pub python: String,
+    /// A training client to start with `--executor local` instead of the Python one, such as
+    /// clients/tch; docs/guide/tch.md says which runs it can make.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "python")]
+    pub client: Option<String>,
     /// Print the plan; change and run nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -21,6 +21,11 @@ use crate::studies;
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
+    if args.client.is_some() && matches!(args.executor, Executor::Docker) {
+        return Err(Failure::input(anyhow!(
+            "--client starts a program of this machine; add --executor local"
+        )));
+    }
     let home = Home::for_containers(&study)?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
@@ -112,7 +117,10 @@ async fn start(
                 .map_err(explain)
         }
         Executor::Local => {
-            let launcher = LocalLauncher::new(&args.python);
+            let launcher = match &args.client {
+                Some(program) => LocalLauncher::program(program),
+                None => LocalLauncher::new(&args.python),
+            };
             let config = config(&study, args, Listen::Tcp(args.listen))?;
             runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
                 .await
