@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use study::BugId;
 
+use crate::build::args::BuildArgs;
+
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
 /// A study goes through four stages: `mine` reads release notes and git history, `build` makes an
@@ -75,6 +77,56 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show how many bugs came through each step, and why the others did not.
     Status,
+    /// Spend a night on the study: mine, build, run, report, within a budget.
+    ///
+    /// Looks for new releases and changed notes, does what `[nightly]` of study.toml allows, and
+    /// says what changed since the night before. Each stage is called as a person would call it
+    /// and goes on the next night where it was. Exit codes: 0 nothing changed, 10 something did,
+    /// 1 a stage could not do its work (what it said is in the night's folder).
+    Nightly(NightlyArgs),
+    /// Remove old things that no result rests on: artifacts, logs, what nights said.
+    Gc(GcArgs),
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages, one a command, into a folder.
+    Man {
+        /// The folder; it is made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+/// Arguments of `nightly`.
+#[derive(Debug, Args)]
+pub struct NightlyArgs {
+    /// Hours the night may take, instead of the study's.
+    #[arg(long, value_name = "H")]
+    pub hours: Option<f64>,
+    /// GiB by which the disk's free space may fall, instead of the study's.
+    #[arg(long, value_name = "GIB")]
+    pub disk_gib: Option<f64>,
+    /// Hours of one GPU the night may use, instead of the study's.
+    #[arg(long, value_name = "H")]
+    pub gpu_hours: Option<f64>,
+    /// Only this stage; any number of times.
+    #[arg(long, value_name = "STAGE")]
+    pub stage: Vec<study::NightlyStage>,
+    /// Print what would be called, and call nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `gc`.
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Keep what is younger than this; else as `[nightly]` of study.toml says, which is 90 days.
+    #[arg(long, value_name = "DAYS")]
+    pub keep_days: Option<u32>,
+    /// List what would go, and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `init`.
@@ -151,25 +203,6 @@ pub enum LabelCommand {
     },
 }
 
-/// Arguments of `build`.
-#[derive(Debug, Args)]
-pub struct BuildArgs {
-    /// Only these bugs; else all that are selected.
-    pub bugs: Vec<BugId>,
-    /// Builds at the same time.
-    #[arg(long, default_value_t = 1)]
-    pub jobs: u32,
-    /// A clone of the framework's repository; else the one of study.toml.
-    #[arg(long, value_name = "CLONE")]
-    pub repo: Option<PathBuf>,
-    /// Try builds again that failed in this class, like `compile`.
-    #[arg(long, value_name = "CLASS")]
-    pub retry: Option<String>,
-    /// Print the plan and build nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -193,6 +226,10 @@ pub struct RunArgs {
     /// Only this side.
     #[arg(long, value_name = "EVALUATION")]
     pub only: Option<study::Evaluation>,
+    /// Run a control beside both sides: `aa` is the corrected artifact once more, with the same
+    /// design, so that `stats` can tell how often it sees a difference where there is none.
+    #[arg(long, value_name = "CONTROL")]
+    pub control: Option<Control>,
     /// Begin runs again that failed.
     #[arg(long)]
     pub retry_failed: bool,
@@ -260,6 +297,13 @@ impl std::str::FromStr for ListenAddress {
                 .to_owned()
         })
     }
+}
+
+/// What a study runs to know how far its verdicts can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Control {
+    /// An artifact against itself: the negative control.
+    Aa,
 }
 
 /// Where runs are started.

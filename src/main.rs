@@ -5,10 +5,13 @@ mod cli;
 mod diff;
 mod doctor;
 mod failure;
+mod gc;
 mod home;
 mod init;
 mod label;
+mod manual;
 mod mine;
+mod nightly;
 mod output;
 mod progress;
 mod report;
@@ -53,12 +56,12 @@ fn main() -> ExitCode {
     // Blocking work that is still under way must not hold up an interrupted program.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }
 
-async fn dispatch(cli: &Cli) -> Result<(), Failure> {
+async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Init(args) => init::init(cli, args),
         Command::Doctor => doctor::doctor(cli).await,
@@ -72,7 +75,13 @@ async fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Report(args) => report::report(cli, args),
         Command::Diff(args) => diff::diff(cli, args),
         Command::Status => status::status(cli),
+        // The only one that says more than success with its exit code.
+        Command::Nightly(args) => return nightly::nightly(cli, args).await,
+        Command::Gc(args) => gc::gc(cli, args),
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man { dir } => manual::pages(cli, dir),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// Waits for Ctrl-C or a polite request to end.

@@ -10,7 +10,7 @@ use runner::{
 use server::{Listen, ServerConfig};
 use study::{Store, Study};
 
-use crate::cli::{Cli, Executor, RunArgs};
+use crate::cli::{Cli, Control, Executor, RunArgs};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
@@ -30,6 +30,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         model: args.model.clone(),
         challenge: args.challenge.clone(),
         only: args.only,
+        control: args.control.map(|Control::Aa| runner::Control::Aa),
         retry_failed: args.retry_failed,
     };
     let plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;

@@ -21,7 +21,7 @@ const TOKEN: &str = "REPRODUCEML_TOKEN";
 pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
     let config = config(&study, args)?;
-    let _lock = study.lock()?;
+    let _serving = study.lock_serving()?;
     let store = Arc::new(study.store()?);
     let mut stop = Stop::new()?;
     let handle = Server::start(store, Arc::clone(&study), config).await.map_err(explain)?;

@@ -48,7 +48,7 @@ pub fn funnel(study: &Study, store: &Store) -> Result<Funnel, Failure> {
 }
 
 /// What `stats` concluded last.
-fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
+pub fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
     #[derive(serde::Deserialize)]
     struct Analysis {
         verdicts: Vec<Entry>,
@@ -56,6 +56,7 @@ fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure
     #[derive(serde::Deserialize)]
     struct Entry {
         bug: BugId,
+        kind: String,
         verdict: Verdict,
         reason: String,
     }
@@ -73,5 +74,7 @@ fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure
             path.display()
         ))
     })?;
-    Ok(analysis.verdicts.into_iter().map(|e| (e.bug, (e.verdict, e.reason))).collect())
+    // A negative control has its bug's name, and says nothing of the bug.
+    let bugs = analysis.verdicts.into_iter().filter(|entry| entry.kind != "aa");
+    Ok(bugs.map(|e| (e.bug, (e.verdict, e.reason))).collect())
 }

@@ -29,6 +29,7 @@ fn planned() -> (TestStudy, Experiment) {
             train_samples: 40,
             validation_samples: 10,
             test_samples: 20,
+            fraction: 1.0,
             order: DataOrder::PerEpoch,
         },
         hyperparameters: Hyperparameters {

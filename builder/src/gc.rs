@@ -4,13 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use containers::{Docker, STUDY_LABEL};
+use serde::Serialize;
 use study::Study;
 
 use crate::error::BuildError;
 use crate::layout;
 
 /// Something that no build needs any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Garbage {
     /// A container of this study that outlived its process.
     Container {

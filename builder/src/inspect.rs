@@ -63,7 +63,7 @@ fn problems(folder: &Path, id: &ArtifactId, stored: Option<&ArtifactStatus>) -> 
     if record.content.as_ref() != Some(&content.digest) {
         let then = match read_content(folder) {
             Ok(then) => then,
-            Err(problem) => return vec![problem],
+            Err(error) => return vec![error.to_string()],
         };
         let difference = difference(&then, &content);
         let names: Vec<_> = difference.names().collect();
@@ -83,10 +83,11 @@ fn problems(folder: &Path, id: &ArtifactId, stored: Option<&ArtifactStatus>) -> 
     problems
 }
 
-fn read_content(folder: &Path) -> Result<Content, String> {
+/// What was there when the artifact was stored.
+pub(crate) fn read_content(folder: &Path) -> Result<Content, BuildError> {
     let path = folder.join("content.json");
-    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))
+    let bytes = std::fs::read(&path).map_err(BuildError::io(&path))?;
+    serde_json::from_slice(&bytes).map_err(|e| BuildError::io(&path)(e.into()))
 }
 
 /// Whether the statement's subjects are the files that are there.
@@ -206,9 +207,7 @@ pub fn compare(study: &Study) -> Result<Vec<PairComparison>, BuildError> {
 fn read(study: &Study, id: &ArtifactId) -> Result<(BuildRecord, Content), BuildError> {
     let folder = study.artifact_dir(id);
     let record = BuildRecord::read(&folder.join("record.json"))?;
-    let content = read_content(&folder)
-        .map_err(|problem| BuildError::io(&folder)(std::io::Error::other(problem)))?;
-    Ok((record, content))
+    Ok((record, read_content(&folder)?))
 }
 
 fn mismatches(a: &BuildRecord, b: &BuildRecord) -> Vec<String> {

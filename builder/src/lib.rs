@@ -5,6 +5,7 @@
 //! fails is a result, classified and kept with its log. docs/builds.md tells the whole story.
 
 mod bench;
+mod catalogue;
 mod checkout;
 mod classify;
 mod content;
@@ -26,6 +27,7 @@ mod record;
 mod summary;
 mod toolchain;
 
+pub use catalogue::{Entry, Shown, entries, export, find, show};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
 pub use error::BuildError;

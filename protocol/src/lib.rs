@@ -4,7 +4,8 @@
 //! * [`frame`]: the 24-byte header, its checksum and sequence number, and an incremental decoder;
 //! * [`message`]: what a client asks and what the server answers, as JSON;
 //! * [`mod@array`]: dtype, shape and digest of raw little-endian arrays;
-//! * [`wire`]: blocking frames over any `Read + Write`, for clients written in Rust.
+//! * [`wire`]: blocking frames over any `Read + Write`, for clients written in Rust;
+//! * `tls` (a feature of that name): such a stream over TLS.
 //!
 //! `docs/protocol.md` describes the same byte by byte, and `vectors/` holds frames that both the
 //! Rust and the Python tests read.
@@ -12,6 +13,8 @@
 pub mod array;
 pub mod frame;
 pub mod message;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod value;
 pub mod wire;
 

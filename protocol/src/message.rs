@@ -288,6 +288,8 @@ codes! {
     Challenge = "challenge",
     /// The server is ending.
     ShuttingDown = "shutting-down",
+    /// The address speaks TLS and the client does not, or not so that they understand each other.
+    Tls = "tls",
     /// A fault of the server's own.
     Internal = "internal",
 }

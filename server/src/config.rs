@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::challenge::Fetch;
 use crate::error::ServerError;
+use crate::tls::Tls;
 
 /// One place to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,8 @@ pub struct ServerConfig {
     pub listen: Vec<Listen>,
     /// The token that clients must show. Any TCP address but loopback needs one.
     pub token: Option<Secret>,
+    /// The certificate with which every TCP address speaks TLS; none: they speak in the clear.
+    pub tls: Option<Tls>,
     /// How much is accepted.
     pub limits: Limits,
     /// The folder of the challenges' files, one folder a challenge.
@@ -122,6 +125,7 @@ impl ServerConfig {
     pub fn loopback(data_dir: PathBuf) -> Self {
         let listen = vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))];
         let fetch = Fetch::from_environment();
-        Self { listen, token: None, limits: Limits::default(), data_dir, fetch, trace: false }
+        let limits = Limits::default();
+        Self { listen, token: None, tls: None, limits, data_dir, fetch, trace: false }
     }
 }

@@ -63,6 +63,14 @@ pub enum ServerError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("{path}: {problem}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The server's key is not one.
     #[error("{path} is no key of 128 hexadecimal digits; delete it to have a new one made")]
     Key {

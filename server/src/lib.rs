@@ -20,9 +20,11 @@ mod refusal;
 mod server;
 mod session;
 mod ticket;
+mod tls;
 
 pub use config::{Limits, Listen, Secret, ServerConfig};
 pub use error::ServerError;
 pub use event::Event;
 pub use server::{Server, ServerHandle, ShutdownReport};
 pub use ticket::Ticket;
+pub use tls::Tls;

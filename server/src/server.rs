@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use study::{ExperimentId, RunKey, Store, Study};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use crate::ledger::Ledger;
 use crate::refusal::Refusal;
 use crate::session::{self, Shared};
 use crate::ticket::{Ticket, Tickets};
+use crate::tls::{self, Tls, Unopened};
 
 /// Longest path of a Unix socket in bytes, its closing zero not counted.
 const LONGEST_PATH: usize = 107;
@@ -52,8 +53,14 @@ pub struct ShutdownReport {
 }
 
 enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Option<Tls>),
     Unix(UnixListener),
+}
+
+/// A connection on which nothing was said yet.
+enum Incoming {
+    Clear(Box<dyn Stream>),
+    Tls(TcpStream, Tls),
 }
 
 impl Server {
@@ -72,7 +79,7 @@ impl Server {
         let mut addresses = Vec::new();
         let mut sockets = Vec::new();
         for place in &config.listen {
-            let (listener, address) = listen(place, config.token.is_some()).await?;
+            let (listener, address) = listen(place, &config).await?;
             listeners.push(listener);
             addresses.push(address);
             if let Listen::Unix(path) = place {
@@ -114,10 +121,15 @@ impl Server {
 }
 
 impl ServerHandle {
-    /// Where clients reach the server: `unix:/path` and `tcp:host:port`, in the order of the
-    /// configuration.
+    /// Where clients reach the server: `unix:/path`, and `tcp:host:port` or, with a certificate,
+    /// `tls:host:port`, in the order of the configuration.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// SHA-256 of the certificate, where there is one, by which clients may know the server.
+    pub fn fingerprint(&self) -> Option<protocol::Digest> {
+        self.shared.config.tls.as_ref().map(Tls::fingerprint)
     }
 
     /// A ticket that lets one process hold one run. Issuing another one for the same run takes it
@@ -158,16 +170,17 @@ impl ServerHandle {
     }
 }
 
-async fn listen(place: &Listen, token: bool) -> Result<(Listener, String), ServerError> {
+async fn listen(place: &Listen, config: &ServerConfig) -> Result<(Listener, String), ServerError> {
     match place {
         Listen::Tcp(address) => {
-            if !address.ip().is_loopback() && !token {
+            if !address.ip().is_loopback() && config.token.is_none() {
                 return Err(ServerError::TokenNeeded { address: *address });
             }
-            let failed = |source| bind_error(format!("tcp:{address}"), source);
+            let scheme = if config.tls.is_some() { "tls" } else { "tcp" };
+            let failed = |source| bind_error(format!("{scheme}:{address}"), source);
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             let bound = listener.local_addr().map_err(failed)?;
-            Ok((Listener::Tcp(listener), format!("tcp:{bound}")))
+            Ok((Listener::Tcp(listener, config.tls.clone()), format!("{scheme}:{bound}")))
         }
         Listen::Unix(path) => {
             let length = path.as_os_str().len();
@@ -228,13 +241,20 @@ async fn accept(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            sessions.spawn(turn_away(Arc::clone(&shared), stream));
-            continue;
-        };
-        let served = session::serve(Arc::clone(&shared), ledger.clone(), stream, stop.clone());
+        let permit = Arc::clone(&room).try_acquire_owned();
+        let (shared, ledger) = (Arc::clone(&shared), ledger.clone());
+        let mut stop = stop.clone();
         sessions.spawn(async move {
-            served.await;
+            let opened = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => None,
+                opened = open(&shared, stream) => opened,
+            };
+            match (opened, &permit) {
+                (Some(stream), Ok(_)) => session::serve(shared, ledger, stream, stop).await,
+                (Some(stream), Err(_)) => turn_away(&shared, stream).await,
+                (None, _) => {}
+            }
             drop(permit);
         });
     }
@@ -242,18 +262,46 @@ async fn accept(
     while sessions.join_next().await.is_some() {}
 }
 
-async fn next(listener: &Listener) -> std::io::Result<Box<dyn Stream>> {
+async fn next(listener: &Listener) -> std::io::Result<Incoming> {
     match listener {
-        Listener::Tcp(listener) => {
+        Listener::Tcp(listener, tls) => {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
+            Ok(match tls {
+                Some(tls) => Incoming::Tls(stream, tls.clone()),
+                None => Incoming::Clear(Box::new(stream)),
+            })
         }
-        Listener::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+        Listener::Unix(listener) => Ok(Incoming::Clear(Box::new(listener.accept().await?.0))),
     }
 }
 
-async fn turn_away(shared: Arc<Shared>, mut stream: Box<dyn Stream>) {
+/// The stream on which the protocol is spoken; a client that does not speak TLS where it must is
+/// told so in the clear.
+async fn open(shared: &Shared, incoming: Incoming) -> Option<Box<dyn Stream>> {
+    let (stream, tls) = match incoming {
+        Incoming::Clear(stream) => return Some(stream),
+        Incoming::Tls(stream, tls) => (stream, tls),
+    };
+    let refusal = match tls.accept(stream, shared.config.limits.hello).await {
+        Ok(stream) => return Some(stream),
+        Err(Unopened::Gone) => return None,
+        Err(Unopened::Failed(refusal)) => refusal,
+        Err(Unopened::Plain(mut stream)) => {
+            let refusal = tls::expected();
+            let mut connection = Connection::new(&mut stream, &shared.config.limits);
+            // Whoever does not listen misses nothing.
+            let _ = connection.reply(&refusal.reply()).await;
+            connection.close().await;
+            refusal
+        }
+    };
+    tracing::warn!("{}: {}", refusal.code, refusal.message);
+    shared.tell(Event::Refused { key: None, code: refusal.code, message: refusal.message });
+    None
+}
+
+async fn turn_away(shared: &Shared, mut stream: Box<dyn Stream>) {
     let limits = &shared.config.limits;
     let what = format!("{} sessions are open, no more are accepted", limits.sessions);
     let refusal = Refusal::later(protocol::ErrorCode::Busy, what, BUSY_PAUSE);

@@ -80,7 +80,12 @@ async fn run(
     stop: &mut watch::Receiver<bool>,
     key: &mut Option<RunKey>,
 ) -> End {
-    let hello = match connection.request(shared.config.limits.hello).await {
+    let hello = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => return shutting_down().into(),
+        hello = connection.request(shared.config.limits.hello) => hello,
+    };
+    let hello = match hello {
         Ok(Request::Hello(hello)) => hello,
         Ok(_) => return Refusal::never(ErrorCode::OutOfTurn, "the first message is hello").into(),
         Err(error) => return error.into(),

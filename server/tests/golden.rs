@@ -1,16 +1,33 @@
 //! Data and metrics against second implementations: `golden/data.py` and scikit-learn.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-use protocol::Digest;
+mod common;
+
+use std::collections::BTreeMap;
+
+use protocol::{Digest, Order as JobOrder};
 use reproduceml_server::challenge::permutation::permutation;
 use reproduceml_server::challenge::synthetic::{self, Part};
+use reproduceml_server::challenge::{Dataset, Datasets, Fetch, Known};
 use reproduceml_server::metrics::Metrics;
 use serde::Deserialize;
+use study::{Challenge, Evaluation};
 
 #[derive(Deserialize)]
 struct Data {
     orders: Vec<Order>,
     synthetic: Vec<Synthetic>,
+    cuts: Vec<Cut>,
+}
+
+#[derive(Deserialize)]
+struct Cut {
+    seed: u32,
+    train: u32,
+    validation: u32,
+    test: u32,
+    fraction: f64,
+    arrays: BTreeMap<String, Digest>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +66,53 @@ fn orders_and_samples_have_the_published_bytes() {
         assert_eq!(Digest::of(&pool.pixels), case.pixels);
         assert_eq!(Digest::of(&pool.labels), case.labels);
     }
+}
+
+fn array(dataset: &Dataset, name: &str) -> protocol::ArrayHeader {
+    dataset.array(name, JobOrder::Fixed, 1, 1).unwrap().header
+}
+
+#[test]
+fn splits_and_fractions_have_the_published_bytes() {
+    let data: Data = serde_json::from_str(include_str!("golden/data.json")).unwrap();
+    assert!(data.cuts.iter().any(|cut| cut.fraction < 1.0));
+    for case in data.cuts {
+        let spec = Challenge {
+            train_samples: case.train,
+            validation_samples: case.validation,
+            test_samples: case.test,
+            fraction: case.fraction,
+            ..common::experiment(Evaluation::Buggy).challenge
+        };
+        let make = |part, count| synthetic::generate(synthetic::SEED, part, count, 1, 28);
+        let train = make(Part::Train, case.train + case.validation);
+        let test = make(Part::Test, case.test);
+        let constants = Known::Synthetic.constants();
+        let dataset = Dataset::cut(&spec, constants, case.seed, &train, &test).unwrap();
+        for (name, digest) in case.arrays {
+            assert_eq!(array(&dataset, &name).sha256, digest, "{name}, {}", case.fraction);
+        }
+        // Counts that are left out mean all there are, before the fraction is taken.
+        let all = Challenge { train_samples: 0, test_samples: 0, ..spec };
+        let same = Dataset::cut(&all, constants, case.seed, &train, &test).unwrap();
+        for name in ["train/x", "validation/x", "test/x"] {
+            assert_eq!(array(&same, name), array(&dataset, name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn experiments_that_differ_in_their_fraction_have_their_own_samples() {
+    let datasets = Datasets::new("/nonexistent".into(), Fetch::Never, 1 << 30, 1 << 30);
+    let whole = common::experiment(Evaluation::Buggy);
+    let mut half = whole.clone();
+    half.challenge.fraction = 0.5;
+    let samples = |experiment| {
+        let dataset = datasets.get(experiment).unwrap();
+        ["train/x", "validation/x", "test/x"].map(|name| array(&dataset, name).shape[0])
+    };
+    assert_eq!(samples(&whole), [40, 10, 20]);
+    assert_eq!(samples(&half), [20, 5, 10]);
 }
 
 #[derive(Deserialize)]

@@ -21,6 +21,7 @@ pub mod equivalence;
 pub mod figures;
 mod frame;
 pub mod input;
+mod lanes;
 pub mod mann_whitney;
 mod measure;
 pub mod options;

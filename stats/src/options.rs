@@ -1,5 +1,6 @@
 //! How an analysis is to be made, and the defaults with their reasons.
 
+use crate::input::Evaluation;
 use crate::mann_whitney::Choice;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -53,8 +54,9 @@ pub struct Options {
     pub method: Choice,
     /// The metrics that decide verdicts.
     pub outcomes: Vec<String>,
-    /// Bugs whose sides may not be compared, with the reason: their verdict is `invalid`.
-    pub invalid: BTreeMap<String, String>,
+    /// By bug, the sides that may not be compared with the corrected one, with the reason: the verdict
+    /// is `invalid`.
+    pub invalid: BTreeMap<String, BTreeMap<Evaluation, String>>,
 }
 
 impl Default for Options {

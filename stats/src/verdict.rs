@@ -2,7 +2,7 @@
 
 use crate::analyse::Comparison;
 use crate::analysis::{BugVerdict, Identity, Kind, Test, Verdict};
-use crate::input::Group;
+use crate::input::{Evaluation, Group};
 use crate::options::{Options, Profile};
 use crate::render::number::{p_text, signed};
 use std::collections::BTreeMap;
@@ -43,7 +43,13 @@ fn conclude(
     tests: &[Test],
     options: &Options,
 ) -> (Verdict, String) {
-    if let Some(reason) = options.invalid.get(comparison.bug) {
+    let compared = match comparison.kind {
+        Kind::Bug => Evaluation::Buggy,
+        Kind::Artificial => Evaluation::Artificial,
+        Kind::Aa => Evaluation::Aa,
+    };
+    let marked = options.invalid.get(comparison.bug);
+    if let Some(reason) = marked.and_then(|sides| sides.get(&compared)) {
         return (Verdict::Invalid, reason.clone());
     }
     let name = side(comparison.kind);

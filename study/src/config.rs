@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BugId, Challenge, Hyperparameters, ModelSpec, SeedPolicy, Strategy};
+use crate::{BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, Strategy};
 
 /// Why `study.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,9 @@ pub struct StudyConfig {
     /// How runs are compared.
     #[serde(default)]
     pub stats: Stats,
+    /// What `nightly` may do.
+    #[serde(default)]
+    pub nightly: NightlyPolicy,
     /// Planted faults: the positive controls.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -317,11 +320,18 @@ impl StudyConfig {
         if run.timeout_minutes == 0 || self.build.timeout_minutes == 0 {
             return complain("timeout_minutes", "0".into(), "at least one minute");
         }
+        let fraction = self.challenge.fraction;
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            return complain("challenge.fraction", fraction.to_string(), "more than 0, at most 1");
+        }
         if !(self.stats.alpha > 0.0 && self.stats.alpha < 1.0) {
             return complain("stats.alpha", self.stats.alpha.to_string(), "between 0 and 1");
         }
         if !(self.stats.margin > 0.0 && self.stats.margin < 1.0) {
             return complain("stats.margin", self.stats.margin.to_string(), "between 0 and 1");
+        }
+        if let Err((key, found, expected)) = self.nightly.check() {
+            return complain(key, found, expected);
         }
         if !self.framework.tag_pattern.contains("{version}") {
             return complain(
@@ -424,6 +434,9 @@ mod tests {
             ("momentum = 0.5", "momentum = 1.5", "run.momentum"),
             ("learning_rate = 0.1", "learning_rate = nan", "run.learning_rate"),
             ("batch_size = 16", "batch_size = 0", "run.batch_size"),
+            ("train_samples = 100", "fraction = 0.0", "challenge.fraction"),
+            ("train_samples = 100", "fraction = 1.1", "challenge.fraction"),
+            ("train_samples = 100", "fraction = nan", "challenge.fraction"),
         ] {
             let error = parse(&EXAMPLE.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains("expected"), "{error}");

@@ -20,9 +20,35 @@ pub struct Challenge {
     /// Samples to test on; 0 takes all there are.
     #[serde(default)]
     pub test_samples: u32,
+    /// The share of each of these three that is used, above 0 and at most 1 (see
+    /// [`Challenge::share`]). Left out of what is written when it is 1, so that the identities of
+    /// experiments without it are what they were before there was one.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub fraction: f64,
     /// Whether each epoch sees the samples in its own order.
     #[serde(default)]
     pub order: DataOrder,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_whole(fraction: &f64) -> bool {
+    *fraction == 1.0
+}
+
+impl Challenge {
+    /// The part of `samples` that `fraction` leaves: their product, rounded to the nearest whole
+    /// number (halves up), but never none of some.
+    pub fn share(&self, samples: u32) -> u32 {
+        if is_whole(&self.fraction) || samples == 0 {
+            return samples;
+        }
+        // The cast keeps within the range of its type; a share is never more than the whole.
+        ((f64::from(samples) * self.fraction).round() as u32).clamp(1, samples)
+    }
 }
 
 /// The order of samples over the epochs of a run.
@@ -133,6 +159,7 @@ pub(crate) mod tests {
             Evaluation::Buggy => [1; 32],
             Evaluation::Corrected => [2; 32],
             Evaluation::Artificial => [3; 32],
+            Evaluation::Aa => [2; 32],
         };
         Experiment {
             bug: BugId::of_pull_request(12),
@@ -146,6 +173,7 @@ pub(crate) mod tests {
                 train_samples: 100,
                 validation_samples: 10,
                 test_samples: 50,
+                fraction: 1.0,
                 order: DataOrder::PerEpoch,
             },
             hyperparameters: Hyperparameters {
@@ -173,6 +201,40 @@ pub(crate) mod tests {
         other.hyperparameters.epochs = 3;
         assert_ne!(buggy.seed(0), other.seed(0));
         assert_ne!(buggy.seed(0), buggy.seed(1));
+    }
+
+    #[test]
+    fn a_fraction_is_part_of_the_identity_and_its_absence_is_not() {
+        let whole = example(Evaluation::Buggy);
+        let json = serde_json::to_string(&whole).unwrap();
+        assert!(!json.contains("fraction"), "{json}");
+        let mut half = whole.clone();
+        half.challenge.fraction = 0.5;
+        assert_ne!(half.id(), whole.id());
+        assert_ne!(half.pair_key(), whole.pair_key());
+        assert_ne!(half.seed(0), whole.seed(0));
+        let back: Experiment =
+            serde_json::from_str(&serde_json::to_string(&half).unwrap()).unwrap();
+        assert_eq!(back, half);
+    }
+
+    #[test]
+    fn a_share_is_rounded_and_never_none_of_some() {
+        let mut challenge = example(Evaluation::Buggy).challenge;
+        for (fraction, samples, share) in [
+            (1.0, 50_000, 50_000),
+            (0.1, 50_000, 5_000),
+            (0.29, 100, 29),
+            (0.5, 5, 3),
+            (1e-9, 7, 1),
+            (0.3, 0, 0),
+            (1.0, u32::MAX, u32::MAX),
+            (0.999_999_999_9, u32::MAX, u32::MAX),
+            (f64::NAN, 7, 1),
+        ] {
+            challenge.fraction = fraction;
+            assert_eq!(challenge.share(samples), share, "{fraction} of {samples}");
+        }
     }
 
     #[test]

@@ -172,6 +172,9 @@ fn build_loss(sides: &[(Evaluation, ArtifactRecord)]) -> Option<String> {
 fn run_losses(store: &Store) -> Result<BTreeMap<BugId, Option<String>>, StoreError> {
     let mut losses: BTreeMap<BugId, Option<String>> = BTreeMap::new();
     for (experiment, target) in store.active_experiments()? {
+        if experiment.evaluation == Evaluation::Aa {
+            continue; // A control of the study, no side of the bug.
+        }
         let id = experiment.id();
         let runs = store.runs(&id)?;
         let count = |status| runs.iter().filter(|r| r.status == status).count();
@@ -248,7 +251,9 @@ mod tests {
         assert_eq!(count(&no_verdicts).built, 1);
 
         let (buggy, corrected) = (example(Evaluation::Buggy), example(Evaluation::Corrected));
-        store.plan(&[(buggy.clone(), 1), (corrected.clone(), 1)]).unwrap();
+        // A control whose runs are missing loses no bug.
+        let control = example(Evaluation::Aa);
+        store.plan(&[(buggy.clone(), 1), (corrected.clone(), 1), (control, 1)]).unwrap();
         for (experiment, fails) in [(&buggy, true), (&corrected, false)] {
             let key = crate::RunKey { experiment: experiment.id(), run: 0 };
             store.begin_run(&key, 1).unwrap();

@@ -113,7 +113,28 @@ impl Study {
     /// # Errors
     /// [`StudyError::Locked`] when another process has it.
     pub fn lock(&self) -> Result<StudyLock, StudyError> {
-        let path = self.root.join(".lock");
+        self.lock_as(".lock")
+    }
+
+    /// Takes the study's `nightly` for this process. Its stages take [`Study::lock`] themselves.
+    ///
+    /// # Errors
+    /// [`StudyError::Locked`] when another `nightly` has it.
+    pub fn lock_nightly(&self) -> Result<StudyLock, StudyError> {
+        self.lock_as(".nightly-lock")
+    }
+
+    /// Takes the study's `serve` for this process: it writes what its clients tell it, each
+    /// message in a transaction of its own, and so goes beside any stage.
+    ///
+    /// # Errors
+    /// [`StudyError::Locked`] when another `serve` has it.
+    pub fn lock_serving(&self) -> Result<StudyLock, StudyError> {
+        self.lock_as(".serve-lock")
+    }
+
+    fn lock_as(&self, name: &str) -> Result<StudyLock, StudyError> {
+        let path = self.root.join(name);
         let io = |source| StudyError::Io { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .create(true)
@@ -194,6 +215,11 @@ impl Study {
         self.root.join("stats").join("analysis.json")
     }
 
+    /// What `nightly` wrote: a folder a night, and its last summary.
+    pub fn nightly_dir(&self) -> PathBuf {
+        self.root.join("nightly")
+    }
+
     /// The corpus.
     ///
     /// # Errors
@@ -244,7 +270,10 @@ mod tests {
         let lock = study.lock().unwrap();
         let error = study.lock().unwrap_err().to_string();
         assert!(error.contains(&std::process::id().to_string()), "{error}");
-        drop(lock);
+        let nightly = study.lock_nightly().unwrap();
+        assert!(study.lock_nightly().is_err());
+        study.lock_serving().unwrap();
+        drop((lock, nightly));
         study.lock().unwrap();
     }
 }

@@ -61,6 +61,8 @@ vocabulary! {
         Corrected => "corrected",
         /// The corrected artifact with a planted fault: the positive control.
         Artificial => "artificial",
+        /// The corrected artifact once more: the negative control.
+        Aa => "aa",
     }
 }
 
@@ -91,6 +93,22 @@ vocabulary! {
         Single => "single",
         /// Run *i* has seed *i*, on both sides.
         PerRun => "per-run",
+    }
+}
+
+vocabulary! {
+    /// A stage of a night, named after its command.
+    NightlyStage, "stage of a night" {
+        /// Releases and notes.
+        Mine => "mine",
+        /// Artifacts.
+        Build => "build",
+        /// Training.
+        Run => "run",
+        /// Tests, verdicts and the report.
+        Report => "report",
+        /// What nothing rests on any more.
+        Gc => "gc",
     }
 }
 
@@ -155,7 +173,7 @@ mod tests {
         let error = "fixed".parse::<Evaluation>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`fixed` is no evaluation; expected one of: buggy, corrected, artificial"
+            "`fixed` is no evaluation; expected one of: buggy, corrected, artificial, aa"
         );
     }
 }

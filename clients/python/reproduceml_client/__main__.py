@@ -2,7 +2,9 @@
 
 The environment says what to do:
 
-    REPRODUCEML_SERVER        unix:/path or tcp:host:port
+    REPRODUCEML_SERVER        unix:/path, tcp:host:port or tls:host:port
+    REPRODUCEML_TLS_FINGERPRINT, REPRODUCEML_TLS_CA
+                              for tls: how the server is known (see `tls`)
     REPRODUCEML_TICKET        the ticket of the run, or
     REPRODUCEML_TICKET_FILE   a file with the ticket, which keeps it out of process lists
     REPRODUCEML_ARTIFACT      optional folder: `site/` goes first on sys.path, `fault.py`

@@ -107,7 +107,7 @@ def check(header):
 
 
 def dial(address, timeout):
-    """A connected socket for ``unix:/path`` or ``tcp:host:port``."""
+    """A connected socket for ``unix:/path``, ``tcp:host:port`` or ``tls:host:port``."""
     scheme, _, rest = address.partition(":")
     if scheme == "unix":
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -118,12 +118,20 @@ def dial(address, timeout):
             connection.close()
             raise
         return connection
-    if scheme == "tcp":
+    if scheme in ("tcp", "tls"):
         host, _, port = rest.rpartition(":")
-        connection = socket.create_connection((host.strip("[]"), int(port)), timeout)
+        host = host.strip("[]")
+        connection = socket.create_connection((host, int(port)), timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-    raise ValueError("the address %r is neither unix:/path nor tcp:host:port" % address)
+        if scheme == "tcp":
+            return connection
+        from . import tls  # not every Python has what it needs
+        try:
+            return tls.wrap(connection, host)
+        except BaseException:
+            connection.close()
+            raise
+    raise ValueError("%r is none of unix:/path, tcp:host:port, tls:host:port" % address)
 
 
 class Wire(object):

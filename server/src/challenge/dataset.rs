@@ -59,12 +59,16 @@ impl Dataset {
     ) -> Result<Self, ChallengeError> {
         let seed = [u64::from(split_seed)];
         let order = permutation("reproduceml/split/train/v1", &seed, train.len());
-        let (held, rest) = take(spec, "validation", &order, spec.validation_samples)?;
-        let asked = if spec.train_samples == 0 { count(rest) } else { spec.train_samples };
-        let (used, _) = take(spec, "training", rest, asked.max(1))?;
+        let held = spec.validation_samples;
+        let asked = match spec.train_samples {
+            0 => train.len().saturating_sub(held),
+            asked => asked,
+        };
+        let (held, rest) = take(spec, "validation", &order, spec.share(held))?;
+        let (used, _) = take(spec, "training", rest, spec.share(asked).max(1))?;
         let order = permutation("reproduceml/split/test/v1", &seed, test.len());
         let asked = if spec.test_samples == 0 { count(&order) } else { spec.test_samples };
-        let (tested, _) = take(spec, "testing", &order, asked.max(1))?;
+        let (tested, _) = take(spec, "testing", &order, spec.share(asked).max(1))?;
         let mut dataset =
             Self { shape: train.shape, classes: train.classes, arrays: vec![], targets: vec![] };
         let cuts = [(train, used), (train, held), (test, tested)];
@@ -155,7 +159,9 @@ fn take<'a>(
     })
 }
 
-type Key = (String, u32, u32, u32, u32);
+/// What tells datasets apart: the challenge's name, its numbers of samples, the bits of its
+/// fraction, and the seed of its splits.
+type Key = (String, [u32; 3], u64, u32);
 
 /// The datasets in use and, as far as there is room, those used last.
 #[derive(Debug)]
@@ -184,9 +190,8 @@ impl Datasets {
         let split_seed = experiment.seed(0);
         let key = (
             spec.name.clone(),
-            spec.train_samples,
-            spec.validation_samples,
-            spec.test_samples,
+            [spec.train_samples, spec.validation_samples, spec.test_samples],
+            spec.fraction.to_bits(),
             split_seed,
         );
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
 //! A client in Rust that says what a test wants it to say.
 
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use protocol::{
     ArrayHeader, Bits, Digest, Dtype, ErrorCode, Hello, Job, Reply, Request, Wire, WireError,
 };
 
-pub struct Client {
-    pub wire: Wire<UnixStream>,
+pub struct Client<S = UnixStream> {
+    pub wire: Wire<S>,
     pub job: Job,
     pub attempt: u32,
 }
@@ -54,7 +55,13 @@ pub fn refused(reply: Reply) -> Result<Reply, Refused> {
 impl Client {
     /// Opens a session; a lost connection is the outer error, a refusal the inner one.
     pub fn open(address: &str, hello: Hello) -> Result<Result<Self, Refused>, WireError> {
-        let mut wire = dial(address)?;
+        Self::over(dial(address)?, hello)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// As `open`, over any connection.
+    pub fn over(mut wire: Wire<S>, hello: Hello) -> Result<Result<Self, Refused>, WireError> {
         wire.send(&Request::Hello(hello))?;
         Ok(match refused(wire.receive()?) {
             Ok(Reply::Welcome { job, attempt, .. }) => Ok(Self { wire, job: *job, attempt }),

@@ -56,6 +56,7 @@ pub fn experiment(evaluation: Evaluation) -> Experiment {
             train_samples: 40,
             validation_samples: 10,
             test_samples: 20,
+            fraction: 1.0,
             order: DataOrder::PerEpoch,
         },
         hyperparameters: Hyperparameters {
@@ -112,8 +113,18 @@ pub fn key(experiment: &Experiment, run: u32) -> RunKey {
     RunKey { experiment: experiment.id(), run }
 }
 
+/// A certificate or key of `tests/tls/`.
+pub fn pem(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
+
 /// Starts `tests/clients/<script>` with the Python client on its path.
 pub fn python(script: &str, arguments: &[&str]) -> Child {
+    python_with(script, arguments, &[])
+}
+
+/// The same with further environment.
+pub fn python_with(script: &str, arguments: &[&str], environment: &[(&str, String)]) -> Child {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let client: PathBuf = here.join("../clients/python");
     Command::new(std::env::var("PYTHON").unwrap_or_else(|_| "python3".into()))
@@ -121,6 +132,7 @@ pub fn python(script: &str, arguments: &[&str]) -> Child {
         .args(arguments)
         .env("PYTHONPATH", client)
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

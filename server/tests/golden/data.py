@@ -74,6 +74,38 @@ def synthetic(seed, part, count, channels, side):
     return bytes(pixels), bytes(labels)
 
 
+def share(samples, fraction):
+    return samples if fraction == 1 else max(1, int(samples * fraction + 0.5)) if samples else 0
+
+
+def f4(value):
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def normalised(pixels, mean, deviation):
+    # Of two binary32 numbers, binary64 followed by rounding is the binary32 operation.
+    table = [f4(f4(f4(v / 255.0) - f4(mean)) / f4(deviation)) for v in range(256)]
+    return struct.pack("<%df" % len(pixels), *[table[v] for v in pixels])
+
+
+def cut(seed, train, validation, test, fraction):
+    """The arrays of `synthetic` with its samples cut into splits; counts of 0 are not handled."""
+    area, arrays = 28 * 28, {}
+    pixels, labels = synthetic(1, 0, train + validation, 1, 28)
+    order = permutation("reproduceml/split/train/v1", [seed], train + validation)
+    held = share(validation, fraction)
+    splits = {"validation": order[:held], "train": order[held : held + share(train, fraction)]}
+    tested, _ = synthetic(1, 1, test, 1, 28)
+    order = permutation("reproduceml/split/test/v1", [seed], test)
+    splits["test"] = order[: share(test, fraction)]
+    for split, places in splits.items():
+        source = tested if split == "test" else pixels
+        chosen = b"".join(source[area * place : area * (place + 1)] for place in places)
+        arrays[split + "/x"] = sha256(normalised(chosen, 0.5, 0.25))
+    arrays["train/y"] = sha256(struct.pack("<%dq" % len(splits["train"]), *[labels[p] for p in splits["train"]]))
+    return arrays
+
+
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
@@ -83,7 +115,7 @@ def u4(values):
 
 
 def main():
-    golden = {"orders": [], "synthetic": []}
+    golden = {"orders": [], "synthetic": [], "cuts": []}
     for label, parts, count in [
         ("reproduceml/order/v1", [123, 0], 1000),
         ("reproduceml/order/v1", [123, 1], 1000),
@@ -98,6 +130,10 @@ def main():
         case = {"seed": seed, "part": part, "count": count, "channels": channels, "side": side}
         case.update(pixels=sha256(pixels), labels=sha256(labels))
         golden["synthetic"].append(case)
+    for seed, train, validation, test, fraction in [(5, 40, 10, 20, 1), (5, 40, 10, 20, 0.25), (6, 30, 5, 7, 0.1)]:
+        case = {"seed": seed, "train": train, "validation": validation, "test": test, "fraction": fraction}
+        case["arrays"] = cut(seed, train, validation, test, fraction)
+        golden["cuts"].append(case)
     print(json.dumps(golden, indent=1))
 
 

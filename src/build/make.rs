@@ -1,9 +1,11 @@
-//! `build`: an artifact of the commit before and after each fix.
+//! `build` without a subcommand: makes what is missing.
 
 use anyhow::anyhow;
-use builder::{BuildError, BuildOptions, BuildSummary, Event, Outcome};
+use builder::{BuildOptions, BuildSummary, Event, Outcome};
 
-use crate::cli::{BuildArgs, Cli};
+use super::args::MakeArgs;
+use super::explain;
+use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
@@ -11,7 +13,7 @@ use crate::progress::Progress;
 use crate::studies;
 
 /// Builds what is missing.
-pub async fn build(cli: &Cli, args: &BuildArgs) -> Result<(), Failure> {
+pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     let study = studies::open(cli)?;
     let home = Home::find()?;
     let mut options = BuildOptions::new(home.toolchains());
@@ -63,19 +65,6 @@ fn show(progress: &Progress, event: Event) {
             progress.line(&format!("{} failed: {class}: {line}", id.short()));
         }
         Event::Warning(text) => progress.line(&format!("warning: {text}")),
-    }
-}
-
-fn explain(error: BuildError) -> Failure {
-    if error.is_missing_provision() {
-        return Failure::missing(error);
-    }
-    match error {
-        BuildError::Interrupted => Failure::Interrupted,
-        BuildError::Container(_) => Failure::missing(error),
-        BuildError::Study(error) => error.into(),
-        BuildError::Store(error) => error.into(),
-        error => Failure::input(error),
     }
 }
 

@@ -1,0 +1,34 @@
+//! `build probe`: each fix's own tests on both artifacts.
+
+use std::path::Path;
+
+use builder::BuildOptions;
+use study::BugId;
+
+use super::explain;
+use crate::cli::Cli;
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::output::{self, Rows};
+use crate::studies;
+
+/// Runs the tests that the fixes brought, on both artifacts of each pair.
+pub async fn probe(cli: &Cli, bugs: &[BugId], repo: Option<&Path>) -> Result<(), Failure> {
+    let study = studies::open(cli)?;
+    let mut options = BuildOptions::new(Home::find()?.toolchains());
+    options.bugs = bugs.to_vec();
+    options.repo = repo.map(Path::to_owned);
+    let probes = builder::probe(&study, &options).await.map_err(explain)?;
+    let mut rows = Rows::new(&["bug", "buggy", "corrected", "evidence", "tests"]);
+    for probe in &probes {
+        let word = |passes| if passes { "passes" } else { "fails" };
+        rows.push([
+            probe.bug.to_string(),
+            word(probe.buggy_passes).to_owned(),
+            word(probe.corrected_passes).to_owned(),
+            if probe.is_evidence() { "yes" } else { "no" }.to_owned(),
+            probe.tests.join(" "),
+        ]);
+    }
+    output::print(cli.format, &probes, &rows)
+}
