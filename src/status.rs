@@ -8,6 +8,7 @@ use study::{BugId, Store, Study, Verdict};
 use crate::cli::{Cli, Format};
 use crate::failure::Failure;
 use crate::output::{self, Rows};
+use crate::reach::gate;
 use crate::studies;
 
 /// Losses of one step that the table shows.
@@ -44,7 +45,7 @@ pub fn funnel(study: &Study, store: &Store) -> Result<Funnel, Failure> {
     } else {
         study::selection::read(&study.selection_file())?
     };
-    Ok(study::funnel::count(&corpus, &choices, store, &verdicts(study)?)?)
+    Ok(study::funnel::count(&corpus, &choices, store, &gate::reasons(study)?, &verdicts(study)?)?)
 }
 
 /// What `stats` concluded last.

@@ -28,6 +28,7 @@ mod summary;
 mod toolchain;
 
 pub use catalogue::{Entry, Shown, entries, export, find, show};
+pub use checkout::{Checkout, CheckoutError, export as export_tree};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
 pub use error::BuildError;

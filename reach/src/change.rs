@@ -68,6 +68,31 @@ impl Clone {
         }
     }
 
+    /// The sources that a header is compiled into, and the sources among `paths`, as one side of
+    /// a fix has them.
+    ///
+    /// # Errors
+    /// If the clone is damaged.
+    pub fn compiled_with(
+        &self,
+        commit: &CommitId,
+        paths: &[String],
+        dictionary: &crate::Dictionary,
+    ) -> Result<Vec<String>, ReachError> {
+        let Some(tree) = self.tree(commit)? else { return Ok(Vec::new()) };
+        let index = crate::index::Library::default().index(self, &tree, dictionary)?;
+        let mut found = std::collections::BTreeSet::new();
+        for path in paths {
+            if crate::index::is_header(path) {
+                let includers = index.includers(path);
+                found.extend(includers.into_iter().filter(|path| !crate::index::is_header(path)));
+            } else if crate::index::is_source(path) {
+                found.insert(path.clone());
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
     /// The bytes of a blob.
     pub(crate) fn blob(&self, oid: Oid) -> Result<Vec<u8>, ReachError> {
         let blob = self.repository.find_blob(oid).map_err(ReachError::git(&self.path))?;

@@ -82,7 +82,7 @@ impl Dictionary {
     }
 
     /// Where a Python file of the repository lies in the installed package.
-    pub(crate) fn installed(&self, path: &str) -> Option<String> {
+    pub fn installed(&self, path: &str) -> Option<String> {
         self.python
             .iter()
             .find_map(|(from, to)| path.strip_prefix(from.as_str()).map(|rest| to.clone() + rest))

@@ -14,13 +14,16 @@ pub mod change;
 mod cpp;
 pub mod dictionary;
 mod error;
+pub mod findings;
 pub mod index;
+pub mod lines;
 pub mod operators;
 mod python;
 mod schema;
 pub mod scope;
 pub mod trace;
 mod units;
+pub mod values;
 
 pub use answer::{Answer, Evidence, Finding, Layer, Strength, combine};
 pub use change::{Change, Clone, FileChange};

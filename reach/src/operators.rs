@@ -422,6 +422,11 @@ fn silent(path: &str) -> Evidence {
     part
 }
 
+/// Evidence of names that could not be taken.
+pub fn missing(reason: String, decides: String) -> Evidence {
+    Evidence { strength: Strength::Static, ..unknown("", reason, &decides) }
+}
+
 fn unknown(part: &str, reason: String, decides: &str) -> Evidence {
     Evidence {
         layer: Layer::Operators,
