@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use study::BugId;
 
 use crate::build::args::BuildArgs;
+use crate::reach::args::ReachArgs;
 
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
@@ -63,6 +64,8 @@ pub enum Command {
     Label(LabelArgs),
     /// Make an artifact of the commit before and after each fix.
     Build(BuildArgs),
+    /// Say of each bug whether the study's workload can see it, before time is spent on runs.
+    Reach(ReachArgs),
     /// Train the study's model on both artifacts of each bug.
     Run(RunArgs),
     /// Serve seeds, data and metrics to clients that were started by hand or on other machines.
@@ -230,6 +233,9 @@ pub struct RunArgs {
     /// design, so that `stats` can tell how often it sees a difference where there is none.
     #[arg(long, value_name = "CONTROL")]
     pub control: Option<Control>,
+    /// Run bugs as well that `reach` found to be out of this workload's reach.
+    #[arg(long)]
+    pub anyway: bool,
     /// Begin runs again that failed.
     #[arg(long)]
     pub retry_failed: bool,

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
 use crate::progress::Progress;
+use crate::reach::{Workload, gate};
 use crate::studies;
 
 /// Carries out the missing runs of the study.
@@ -39,7 +40,11 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         control: args.control.map(|Control::Aa| runner::Control::Aa),
         retry_failed: args.retry_failed,
     };
-    let plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
+    let mut plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
+    if !args.anyway {
+        let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
+        gate::hold_back(&study, &workload, &args.bugs, &mut plan)?;
+    }
     let jobs = jobs(&study, args);
     if args.dry_run {
         return print_plan(cli, &plan, jobs);
