@@ -22,6 +22,17 @@ impl Results {
     /// # Errors
     /// Files that cannot be read or parsed, missing columns, cells that do not hold what they must,
     /// runs that are there twice.
+    ///
+    /// # Examples
+    /// ```
+    /// use reproduceml_stats::{Evaluation, Options, Results, analyse, render};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("results.csv");
+    /// std::fs::write(&path, "bug,evaluation,run,accuracy\npr1,buggy,0,0.5\npr1,corrected,0,0.75\n").unwrap();
+    /// let results = Results::read(&path).unwrap();
+    /// assert_eq!(results.values("pr1", Evaluation::Corrected, "accuracy"), [0.75]);
+    /// println!("{}", render::table(&analyse(&results, &Options::default())));
+    /// ```
     pub fn read(path: &Path) -> Result<Self, InputError> {
         let name = path.display().to_string();
         let io = |error| InputError::Io { source_name: name.clone(), error };

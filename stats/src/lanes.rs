@@ -56,8 +56,11 @@ impl Lanes {
             }
         }
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
             // SAFETY: this processor has the instructions, as was just asked.
+            return unsafe { widest(&mut self.rows, &self.network, n, total) };
+        } else if is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
             return unsafe { wide(&mut self.rows, &self.network, n, total) };
         }
         plain(&mut self.rows, &self.network, n, total)
@@ -68,6 +71,13 @@ impl Lanes {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn wide(rows: &mut [Row; MOST], network: &[(u8, u8)], n: usize, total: usize) -> Option<Counts> {
+    plain(rows, network, n, total)
+}
+
+/// As [`plain`], compiled for eight numbers an instruction.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn widest(rows: &mut [Row; MOST], network: &[(u8, u8)], n: usize, total: usize) -> Option<Counts> {
     plain(rows, network, n, total)
 }
 
