@@ -248,6 +248,10 @@ pub struct RunArgs {
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
+    /// Serve the dashboard meanwhile, at 127.0.0.1:4748 or a free port unless an address is given.
+    /// It asks for the token of REPRODUCEML_TOKEN, if that is set.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    pub dashboard: Option<Option<std::net::SocketAddr>>,
 }
 
 /// Arguments of `serve`.
@@ -261,6 +265,13 @@ pub struct ServeArgs {
     /// environment's REPRODUCEML_TOKEN, if any.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Where the dashboard listens; else 127.0.0.1:4748, or a free port if that is taken. It asks
+    /// for the token too, if there is one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub dashboard: Option<std::net::SocketAddr>,
+    /// Serve no dashboard.
+    #[arg(long, conflicts_with = "dashboard")]
+    pub no_dashboard: bool,
 }
 
 /// Arguments of `ticket`.

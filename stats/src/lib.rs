@@ -28,6 +28,7 @@ pub mod mann_whitney;
 mod measure;
 pub mod options;
 pub mod paper;
+pub mod parquet;
 pub mod power;
 mod read_csv;
 pub mod render;

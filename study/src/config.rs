@@ -156,8 +156,11 @@ pub struct Select {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Build {
-    /// The toolchain: a folder of `dockerfiles/`.
+    /// The toolchain: a folder of `dockerfiles/`, or `auto` to choose one for each bug.
     pub toolchain: String,
+    /// Toolchains of single bugs, instead of `toolchain`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub toolchains: std::collections::BTreeMap<BugId, String>,
     /// The strategy for mined bugs.
     pub strategy: Strategy,
     /// Flags handed to the toolchain's steps as environment variables, recorded with the artifact.
