@@ -166,15 +166,11 @@ fn read_parquet(path: &Path, name: &str) -> Result<Results, InputError> {
     let (layout, mut intake) = read_csv::layout(name, &names)?;
     for start in (0..rows).step_by(PART) {
         // A part at a time, so that the file and its runs need not both be in memory whole.
-        let part = ParquetReader::new(open()?).with_slice(Some((start, PART)));
-        let part = part.set_rechunk(true).finish().map_err(malformed)?;
-        let columns: Vec<Cells> = part
-            .columns()
-            .iter()
-            .map(Cells::new)
-            .collect::<PolarsResult<_>>()
-            .map_err(malformed)?;
-        for row in 0..part.height() {
+        let reader = ParquetReader::new(open()?).with_slice(Some((start, PART)));
+        let frame = reader.set_rechunk(true).finish().map_err(malformed)?;
+        let columns: PolarsResult<Vec<Cells>> = frame.columns().iter().map(Cells::new).collect();
+        let columns = columns.map_err(malformed)?;
+        for row in 0..frame.height() {
             take(&mut intake, &layout, &columns, row)?;
         }
     }

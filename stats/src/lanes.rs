@@ -130,6 +130,10 @@ pub(crate) fn key(value: f64) -> u64 {
 /// Puts in place of each value a positive number whose lowest bit says whether it is of the first
 /// sample, and whose other bits are ordered, and are equal, as the values are.
 #[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "several lists by lane, as wide instructions take them"
+)]
 fn mark(rows: &mut [Row], n: usize) -> Option<()> {
     let (mut low, mut high) = (rows[0], rows[0]);
     let mut odd = [0.0; LANES];
@@ -159,6 +163,10 @@ fn mark(rows: &mut [Row], n: usize) -> Option<()> {
 
 /// Counts over sorted rows. In a group of equal values those of the second sample come first.
 #[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "several lists by lane, as wide instructions take them"
+)]
 fn tally(rows: &[Row]) -> Counts {
     let mut doubled_u = [0.0; LANES];
     let mut ties = [0.0; LANES];
