@@ -121,9 +121,9 @@ fn printed() -> Vec<(String, usize, [f64; 4])> {
 ///
 /// # Examples
 /// ```
-/// // One of Table IV's four cells below 0.05.
-/// let distance = reproduceml_stats::paper::distance_of_p(0.00243, 50);
-/// assert!((distance - 440.0).abs() < 1.0, "{distance}");
+/// // The smallest p-value of Table IV, of 43 runs a side.
+/// let distance = reproduceml_stats::paper::distance_of_p(0.00243, 43);
+/// assert!((distance - 351.5).abs() < 0.05, "{distance}");
 /// ```
 pub fn distance_of_p(p: f64, n: usize) -> f64 {
     0.5 - standard_deviation_of_u(n, n, 0.0) * normal_quantile(0.5 * p)
