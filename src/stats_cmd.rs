@@ -21,7 +21,9 @@ pub fn stats(cli: &Cli, args: &StatsArgs) -> Result<(), Failure> {
             let mut options = profile(&args.rules);
             override_options(&mut options, &args.rules)?;
             let results = Results::read(file).map_err(Failure::input)?;
-            stats::analyse(&results, &options)
+            let analysis = stats::analyse(&results, &options);
+            known_faults(&analysis, &args.rules)?;
+            analysis
         }
         None => {
             let study = studies::open(cli)?;
@@ -35,11 +37,22 @@ pub fn stats(cli: &Cli, args: &StatsArgs) -> Result<(), Failure> {
 }
 
 fn print_verdicts(cli: &Cli, analysis: &Analysis) -> Result<(), Failure> {
-    let mut rows = Rows::new(&["bug", "verdict", "reason"]);
-    for entry in &analysis.verdicts {
-        rows.push([entry.bug.as_str(), entry.verdict.name(), &entry.reason]);
+    let entries = &analysis.verdicts;
+    // A control by repetition has its bug's name. People need the kind only then; programs always
+    // find it in the same place.
+    let mixed = entries.windows(2).any(|pair| pair[0].kind != pair[1].kind);
+    if cli.format == Format::Table && !mixed {
+        let mut rows = Rows::new(&["bug", "verdict", "reason"]);
+        for entry in entries {
+            rows.push([entry.bug.as_str(), entry.verdict.name(), &entry.reason]);
+        }
+        return output::print(cli.format, entries, &rows);
     }
-    output::print(cli.format, &analysis.verdicts, &rows)
+    let mut rows = Rows::new(&["bug", "kind", "verdict", "reason"]);
+    for entry in entries {
+        rows.push([entry.bug.as_str(), entry.kind.name(), entry.verdict.name(), &entry.reason]);
+    }
+    output::print(cli.format, entries, &rows)
 }
 
 fn profile(rules: &Rules) -> Options {
@@ -69,6 +82,7 @@ pub fn analyse_study(
     let inputs = stats::store::digest(&input, &own_rules(study));
     options.invalid = input.invalid;
     let mut analysis = stats::analyse(&input.results, &options);
+    known_faults(&analysis, rules)?;
     analysis.inputs = Some(inputs);
     let file = study.analysis_file();
     let results = file.with_file_name("results.csv");
@@ -77,6 +91,21 @@ pub fn analyse_study(
     // Last: `status` takes it as the sign that the analysis is done.
     output::write_file(&file, render::json(&analysis).as_bytes())?;
     Ok((input.results, analysis))
+}
+
+/// Refuses a name after `--unfelt` that no planted fault has: a slip would change a rate silently.
+fn known_faults(analysis: &Analysis, rules: &Rules) -> Result<(), Failure> {
+    let faults = analysis.verdicts.iter().filter(|one| one.kind == stats::Kind::Artificial);
+    let faults: Vec<&str> = faults.map(|one| one.bug.as_str()).collect();
+    match rules.unfelt.iter().find(|name| !faults.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let there = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
+            Err(Failure::input(anyhow!(
+                "--unfelt {name}: expected a planted fault that was run (there: {there})"
+            )))
+        }
+    }
 }
 
 /// What study.toml says about the analysis; a change there makes an analysis old.

@@ -115,6 +115,20 @@ fn stats_needs_no_study_for_a_file() {
     assert_eq!(common::verdicts(&analysis)["pr1"], "different");
     assert_eq!(analysis["tests"].as_array().unwrap().len(), 4);
 
+    // The choice of method is stated, and what cannot go together is refused.
+    let with =
+        |more: &[&str]| call(&[&["stats", "--results", path, "--format", "json"], more].concat());
+    let told = with(&["--method", "asymptotic", "--no-continuity", "--alternative", "less"]);
+    let one_sided = told.expect(&[0]).json();
+    assert_eq!(one_sided["tests"][0]["method"], "asymptotic-uncorrected");
+    assert_eq!(one_sided["options"]["alternative"], "less");
+    let notes = one_sided["notes"].to_string();
+    assert!(notes.contains("one-sided, for smaller values of the buggy side"), "{notes}");
+    let told = with(&["--profile", "paper", "--method", "exact"]).expect(&[2]);
+    assert!(told.err.contains("--profile paper is asymptotic"), "{}", told.err);
+    let told = with(&["--unfelt", "fault-x"]).expect(&[2]);
+    assert!(told.err.contains("--unfelt fault-x"), "{}", told.err);
+
     std::fs::write(&file, "bug,evaluation,run\npr1,fixed,0\n").unwrap();
     let told = call(&["stats", "--results", path]).expect(&[2]);
     assert!(told.err.contains("results.csv"), "{}", told.err);

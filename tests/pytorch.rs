@@ -27,6 +27,13 @@ fn a_planted_fault_is_seen_and_one_that_is_never_called_is_not() {
     assert_eq!(verdicts["fault-sgd-momentum"], "different");
     // Twelve processes, two artifacts, and not one bit of a parameter differs.
     assert_eq!(verdicts["fault-avgpool3d"], "identical");
+    // The one that nothing should feel is no missed detection.
+    let rate = |name: &str| {
+        let rate = &analysis["controls"][name];
+        (rate["different"].as_u64(), rate["of"].as_u64())
+    };
+    assert_eq!(rate("detections"), (Some(1), Some(1)));
+    assert_eq!(rate("unfelt"), (Some(0), Some(1)));
     let funnel = study.call(&["--format", "json", "status"]).expect(&[0]).json();
     for step in ["mined", "resolved", "filtered", "selected", "built", "ran", "analysed"] {
         assert_eq!(funnel[step], 2, "{step}");

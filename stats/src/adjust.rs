@@ -3,6 +3,11 @@
 //! All functions return adjusted p-values in the order of their input, as R's `p.adjust` does.
 
 /// Bonferroni: each p-value times their number, at most 1.
+///
+/// # Examples
+/// ```
+/// assert_eq!(reproduceml_stats::adjust::bonferroni(&[0.25, 0.5]), [0.5, 1.0]);
+/// ```
 pub fn bonferroni(p: &[f64]) -> Vec<f64> {
     p.iter().map(|value| (value * p.len() as f64).min(1.0)).collect()
 }
@@ -31,6 +36,12 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 /// for independent or positively dependent tests.
 ///
 /// The k-th smallest of n p-values is multiplied by n / k; then none may be above a later one.
+///
+/// # Examples
+/// ```
+/// let adjusted = reproduceml_stats::adjust::benjamini_hochberg(&[0.01, 0.04, 0.03]);
+/// assert_eq!(adjusted, [0.03, 0.04, 0.04]);
+/// ```
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let mut adjusted = vec![0.0; p.len()];
     let mut smallest = 1.0_f64;

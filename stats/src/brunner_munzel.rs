@@ -26,6 +26,13 @@ const NAME: &str = "the Brunner-Munzel test";
 /// # Errors
 /// Fewer than two values a sample, values that are not finite, and samples without any overlap or
 /// any variation, for which the standard error is 0.
+///
+/// # Examples
+/// ```
+/// use reproduceml_stats::brunner_munzel::brunner_munzel;
+/// let test = brunner_munzel(&[1.0, 2.0, 1.0, 3.0], &[2.0, 3.0, 4.0, 4.0]).unwrap();
+/// assert!((test.statistic - 3.0).abs() < 1e-12);
+/// ```
 pub fn brunner_munzel(x: &[f64], y: &[f64]) -> Result<BrunnerMunzel, SampleError> {
     check(x, "first", NAME, 2)?;
     check(y, "second", NAME, 2)?;

@@ -22,6 +22,17 @@ impl Results {
     /// # Errors
     /// Files that cannot be read or parsed, missing columns, cells that do not hold what they must,
     /// runs that are there twice.
+    ///
+    /// # Examples
+    /// ```
+    /// use reproduceml_stats::{Evaluation, Options, Results, analyse, render};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("results.csv");
+    /// std::fs::write(&path, "bug,evaluation,run,accuracy\npr1,buggy,0,0.5\npr1,corrected,0,0.75\n").unwrap();
+    /// let results = Results::read(&path).unwrap();
+    /// assert_eq!(results.values("pr1", Evaluation::Corrected, "accuracy"), [0.75]);
+    /// println!("{}", render::table(&analyse(&results, &Options::default())));
+    /// ```
     pub fn read(path: &Path) -> Result<Self, InputError> {
         let name = path.display().to_string();
         let io = |error| InputError::Io { source_name: name.clone(), error };
@@ -155,15 +166,11 @@ fn read_parquet(path: &Path, name: &str) -> Result<Results, InputError> {
     let (layout, mut intake) = read_csv::layout(name, &names)?;
     for start in (0..rows).step_by(PART) {
         // A part at a time, so that the file and its runs need not both be in memory whole.
-        let part = ParquetReader::new(open()?).with_slice(Some((start, PART)));
-        let part = part.set_rechunk(true).finish().map_err(malformed)?;
-        let columns: Vec<Cells> = part
-            .columns()
-            .iter()
-            .map(Cells::new)
-            .collect::<PolarsResult<_>>()
-            .map_err(malformed)?;
-        for row in 0..part.height() {
+        let reader = ParquetReader::new(open()?).with_slice(Some((start, PART)));
+        let frame = reader.set_rechunk(true).finish().map_err(malformed)?;
+        let columns: PolarsResult<Vec<Cells>> = frame.columns().iter().map(Cells::new).collect();
+        let columns = columns.map_err(malformed)?;
+        for row in 0..frame.height() {
             take(&mut intake, &layout, &columns, row)?;
         }
     }

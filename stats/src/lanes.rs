@@ -56,8 +56,11 @@ impl Lanes {
             }
         }
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
             // SAFETY: this processor has the instructions, as was just asked.
+            return unsafe { widest(&mut self.rows, &self.network, n, total) };
+        } else if is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
             return unsafe { wide(&mut self.rows, &self.network, n, total) };
         }
         plain(&mut self.rows, &self.network, n, total)
@@ -68,6 +71,13 @@ impl Lanes {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn wide(rows: &mut [Row; MOST], network: &[(u8, u8)], n: usize, total: usize) -> Option<Counts> {
+    plain(rows, network, n, total)
+}
+
+/// As [`plain`], compiled for eight numbers an instruction.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn widest(rows: &mut [Row; MOST], network: &[(u8, u8)], n: usize, total: usize) -> Option<Counts> {
     plain(rows, network, n, total)
 }
 
@@ -120,6 +130,10 @@ pub(crate) fn key(value: f64) -> u64 {
 /// Puts in place of each value a positive number whose lowest bit says whether it is of the first
 /// sample, and whose other bits are ordered, and are equal, as the values are.
 #[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "several lists by lane, as wide instructions take them"
+)]
 fn mark(rows: &mut [Row], n: usize) -> Option<()> {
     let (mut low, mut high) = (rows[0], rows[0]);
     let mut odd = [0.0; LANES];
@@ -149,6 +163,10 @@ fn mark(rows: &mut [Row], n: usize) -> Option<()> {
 
 /// Counts over sorted rows. In a group of equal values those of the second sample come first.
 #[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "several lists by lane, as wide instructions take them"
+)]
 fn tally(rows: &[Row]) -> Counts {
     let mut doubled_u = [0.0; LANES];
     let mut ties = [0.0; LANES];

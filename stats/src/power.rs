@@ -44,6 +44,12 @@ pub fn detectable_shift(n: usize, m: usize, sd: f64, alpha: f64, power: f64) -> 
 /// The smallest |A12 − ½| that a two-sided Mann-Whitney test finds with probability `power`:
 /// `(z_{1−α/2} + z_{power}) / √(12 · nm/(n+m))` (Noether, 1987). Nothing where no outcome of these
 /// sizes could reach `alpha`.
+///
+/// # Examples
+/// ```
+/// let effect = reproduceml_stats::power::detectable_a12(50, 50, 0.05, 0.8).unwrap();
+/// assert!((0.5 + effect - 0.662).abs() < 1e-3);
+/// ```
 pub fn detectable_a12(n: usize, m: usize, alpha: f64, power: f64) -> Option<f64> {
     if !can_reject(n, m, alpha) {
         return None;

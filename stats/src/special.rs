@@ -72,6 +72,12 @@ pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
 /// Clopper-Pearson interval of a binomial proportion: `hits` of `trials` at confidence `level`.
 ///
 /// The exact interval: its ends are quantiles of beta distributions, found by bisection.
+///
+/// # Examples
+/// ```
+/// let (low, high) = reproduceml_stats::special::clopper_pearson(1, 10, 0.95);
+/// assert!((low - 0.0025).abs() < 1e-4 && (high - 0.445).abs() < 1e-3);
+/// ```
 pub fn clopper_pearson(hits: u64, trials: u64, level: f64) -> (f64, f64) {
     let (k, n, tail) = (hits as f64, trials as f64, 0.5 * (1.0 - level));
     let low = if hits == 0 { 0.0 } else { beta_quantile(k, n - k + 1.0, tail) };

@@ -26,6 +26,13 @@ const NAME: &str = "the Fligner-Killeen test";
 /// # Errors
 /// Fewer than two values a sample, values that are not finite, and samples whose deviations are all
 /// equal (as where neither sample varies), for which the statistic is 0/0.
+///
+/// # Examples
+/// ```
+/// use reproduceml_stats::spread::fligner_killeen;
+/// let test = fligner_killeen(&[1.0, 2.0, 3.0, 4.0, 5.0], &[1.0, 5.0, 9.0, 13.0, 17.0]).unwrap();
+/// assert!((test.p_value - 0.0680).abs() < 1e-4);
+/// ```
 pub fn fligner_killeen(x: &[f64], y: &[f64]) -> Result<FlignerKilleen, SampleError> {
     check(x, "first", NAME, 2)?;
     check(y, "second", NAME, 2)?;

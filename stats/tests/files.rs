@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Random, side};
+use reproduceml_stats::parquet::{self, Values};
 use reproduceml_stats::{Evaluation, Options, Results, analyse, render};
 use std::path::PathBuf;
 
@@ -166,6 +167,34 @@ fn rows_in_any_order_and_gaps_of_all_kinds_come_out_sorted() {
     let warnings = results.warnings().join("\n");
     assert!(warnings.contains("1 column(s) without a name were left out"), "{warnings}");
     assert!(warnings.contains("accuracy: missing in 1 of 3 runs"), "{warnings}");
+}
+
+#[test]
+fn long_parquet_files_are_read_in_parts_and_rows_counted_across_them() {
+    // More rows than are taken at a time.
+    let rows = 600_000_usize;
+    let text =
+        |of: &dyn Fn(usize) -> String| Values::Text((0..rows).map(|i| Some(of(i))).collect());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.parquet");
+    let read = |accuracy: Values| {
+        let columns = vec![
+            ("bug".to_owned(), text(&|_| "pr1".to_owned())),
+            ("evaluation".to_owned(), text(&|i| ["buggy", "corrected"][i % 2].to_owned())),
+            ("run".to_owned(), Values::Integer((0..rows as i64).map(Some).collect())),
+            ("accuracy".to_owned(), accuracy),
+        ];
+        std::fs::write(&path, parquet::write(columns).unwrap()).unwrap();
+        Results::read(&path).map_err(|error| error.to_string())
+    };
+    let values = |i: usize| (i != 550_001).then_some(i as f64);
+    let results = read(Values::Number((0..rows).map(values).collect())).unwrap();
+    let corrected = results.values("pr1", Evaluation::Corrected, "accuracy");
+    assert_eq!((corrected.len(), corrected[0]), (299_999, 1.0));
+    assert_eq!((corrected[275_000], corrected[299_998]), (550_003.0, 599_999.0));
+    let odd = |i: usize| Some(if i == 550_001 { "high" } else { "0.5" }.to_owned());
+    let error = read(Values::Text((0..rows).map(odd).collect())).unwrap_err();
+    assert!(error.contains("row 550002, column `accuracy`: found \"high\""), "{error}");
 }
 
 #[test]

@@ -59,7 +59,12 @@ pub fn learning_curves(bug: &str, metric: &str, epochs: &[Epoch]) -> Option<Scen
         let high = curve(&|values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         scene.area(low.into_iter().chain(high.into_iter().rev()).collect(), colour, 0.2);
         let middle = curve(&median);
-        scene.line(&middle, colour, if corrected { 1.5 } else { 2.5 });
+        // Dashed on top of solid, so that both are seen where they are the same, also in grey.
+        if corrected {
+            scene.dashes(&middle, colour, 1.5);
+        } else {
+            scene.line(&middle, colour, 3.0);
+        }
         for point in middle {
             scene.circle(point, 3.0, colour, !corrected);
         }

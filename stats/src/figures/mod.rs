@@ -215,6 +215,12 @@ pub fn quantiles(analysis: &Analysis) -> Option<Scene> {
 }
 
 /// The same for any p-values, such as those of the paper's Table IV.
+///
+/// # Examples
+/// ```
+/// let scene = reproduceml_stats::figures::uniform_quantiles(&[0.2, 0.5, 0.9]).unwrap();
+/// assert!(scene.svg().starts_with("<svg"));
+/// ```
 pub fn uniform_quantiles(p: &[f64]) -> Option<Scene> {
     if p.is_empty() {
         return None;

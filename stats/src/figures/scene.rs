@@ -85,6 +85,11 @@ impl Scene {
         self.items.push(Item::Line { points: vec![from, to], colour, width: 1.0, dashed: true });
     }
 
+    pub(crate) fn dashes(&mut self, points: &[(f64, f64)], colour: Colour, width: f64) {
+        let points = points.to_vec();
+        self.items.push(Item::Line { points, colour, width, dashed: true });
+    }
+
     pub(crate) fn area(&mut self, points: Vec<(f64, f64)>, colour: Colour, opacity: f64) {
         self.items.push(Item::Area { points, colour, opacity });
     }

@@ -6,7 +6,7 @@
 pub mod number;
 pub mod sheet;
 
-use crate::analysis::{Analysis, BugVerdict, Rate, Test, Verdict};
+use crate::analysis::{Analysis, BugVerdict, Kind, Rate, Test, Verdict};
 use crate::shift::Interval;
 use number::{or_dash, p_text, percent, signed, significant};
 use sheet::{Sheet, latex_escape};
@@ -175,13 +175,23 @@ pub fn json(analysis: &Analysis) -> String {
     serde_json::to_string_pretty(analysis).unwrap_or_default() + "\n"
 }
 
-/// How many comparisons got which verdict, in one line.
+/// How many bugs got which verdict, and how many controls, in one line.
 pub fn summary(analysis: &Analysis) -> String {
-    let counts = Verdict::ALL.map(|verdict| {
-        let count = analysis.verdicts.iter().filter(|one| one.verdict == verdict).count();
-        format!("{count} {}", verdict.name())
-    });
-    format!("{} comparisons: {}", analysis.verdicts.len(), counts.join(", "))
+    let (bugs, controls): (Vec<&BugVerdict>, Vec<&BugVerdict>) =
+        analysis.verdicts.iter().partition(|one| one.kind == Kind::Bug);
+    let counts = |what: &str, of: &[&BugVerdict]| {
+        let counts = Verdict::ALL.map(|verdict| {
+            let count = of.iter().filter(|one| one.verdict == verdict).count();
+            format!("{count} {}", verdict.name())
+        });
+        let plural = if of.len() == 1 { "" } else { "s" };
+        format!("{} {what}{plural}: {}", of.len(), counts.join(", "))
+    };
+    // Controls are about the study itself, and are never counted among its bugs.
+    match controls.len() {
+        0 => counts("bug", &bugs),
+        _ => format!("{}; {}", counts("bug", &bugs), counts("control", &controls)),
+    }
 }
 
 /// The tables of an analysis, for people.
