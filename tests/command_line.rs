@@ -152,3 +152,12 @@ fn every_definition_and_template_is_valid() {
         study.call(&["status"]).expect(&[0]);
     }
 }
+
+#[test]
+fn a_client_of_this_machine_is_not_started_in_a_container() {
+    let study = TestStudy::from_definition("quick-pytorch", &[]);
+    let told = study.call(&["run", "--client", "reproduceml-tch"]).expect(&[2]);
+    assert!(told.err.contains("--executor local"), "{}", told.err);
+    let told = study.call(&["run", "--client", "a", "--python", "b"]).expect(&[2]);
+    assert!(told.err.contains("cannot be used with"), "{}", told.err);
+}
