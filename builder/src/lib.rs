@@ -4,6 +4,7 @@
 //! bug's two sides in containers: the same toolchain, the same paths, no network. A build that
 //! fails is a result, classified and kept with its log. docs/builds.md tells the whole story.
 
+mod ansi;
 mod bench;
 mod catalogue;
 mod changed_tests;

@@ -393,6 +393,25 @@ mod tests {
     }
 
     #[test]
+    fn the_papers_bugs_get_a_toolchain_of_their_time() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let dir = root.join("dockerfiles");
+        let all: Vec<Toolchain> =
+            toolchain::list(&dir).iter().map(|name| Toolchain::read(&dir, name).unwrap()).collect();
+        let corpus = root.join("data/studies/pytorch-1.1-1.6/corpus/bugs.jsonl");
+        let bugs = study::corpus::read(&corpus).unwrap();
+        assert_eq!(bugs.len(), 18);
+        for bug in bugs {
+            let day = bug.fixed_at.as_ref().unwrap().get(..10).unwrap().to_owned();
+            let facts = facts(&day, ">=3.6.1", bug.needs_cuda);
+            let suited = facts.choose(&bug.id, &all).unwrap();
+            let wanted =
+                if bug.needs_cuda { "ubuntu-18.04-cuda-10.1-py3.6" } else { "debian-bullseye-cpu" };
+            assert_eq!(suited.toolchain.recipe.name, wanted, "{}: {}", bug.id, suited.reason);
+        }
+    }
+
+    #[test]
     fn python_requirements_are_compared_by_number() {
         let old = ">=2.7, !=3.0.*, !=3.1.*, !=3.2.*, !=3.3.*, !=3.4.*";
         for (requirement, python, fits) in [
