@@ -248,6 +248,10 @@ pub struct RunArgs {
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
+    /// Serve the dashboard meanwhile, at 127.0.0.1:4748 or a free port unless an address is given.
+    /// It asks for the token of REPRODUCEML_TOKEN, if that is set.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    pub dashboard: Option<Option<std::net::SocketAddr>>,
 }
 
 /// Arguments of `serve`.
@@ -261,6 +265,13 @@ pub struct ServeArgs {
     /// environment's REPRODUCEML_TOKEN, if any.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Where the dashboard listens; else 127.0.0.1:4748, or a free port if that is taken. It asks
+    /// for the token too, if there is one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub dashboard: Option<std::net::SocketAddr>,
+    /// Serve no dashboard.
+    #[arg(long, conflicts_with = "dashboard")]
+    pub no_dashboard: bool,
 }
 
 /// Arguments of `ticket`.
@@ -348,6 +359,41 @@ pub struct Rules {
     /// The family-wise error to accept.
     #[arg(long, value_name = "P")]
     pub alpha: Option<f64>,
+    /// How p-values of rank tests are computed; the profile `paper` fixes it.
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// Asymptotic p-values without correction for continuity.
+    #[arg(long)]
+    pub no_continuity: bool,
+    /// Which difference p-values are for, of the buggy side against the corrected one.
+    #[arg(long)]
+    pub alternative: Option<Alternative>,
+    /// A planted fault that no run should feel, left out of the detection rate; beside those that
+    /// study.toml marks. May be given again.
+    #[arg(long, value_name = "NAME")]
+    pub unfelt: Vec<String>,
+}
+
+/// How p-values of rank tests are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Exact up to 50 values a side, asymptotic above.
+    Auto,
+    /// From all permutations, where they can be counted.
+    Exact,
+    /// From the normal approximation.
+    Asymptotic,
+}
+
+/// Which difference p-values are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Alternative {
+    /// In either direction.
+    TwoSided,
+    /// The buggy side has smaller values.
+    Less,
+    /// The buggy side has larger values.
+    Greater,
 }
 
 /// Arguments of `report`.

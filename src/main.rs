@@ -2,6 +2,7 @@
 
 mod build;
 mod cli;
+mod dashboard;
 mod diff;
 mod doctor;
 mod failure;

@@ -20,7 +20,7 @@ use crate::studies;
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
-    let home = Home::find()?;
+    let home = Home::for_containers(&study)?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
     let overrides = Overrides {
@@ -43,7 +43,19 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         return print_plan(cli, &plan, jobs);
     }
     let options = RunOptions { jobs, client: home.client() };
+    let dashboard = match args.dashboard {
+        Some(address) => {
+            let handle =
+                crate::dashboard::start(study.clone(), address, crate::serve::token(None)?).await?;
+            Progress::new().line(&format!("dashboard at {}", handle.url()));
+            Some(handle)
+        }
+        None => None,
+    };
     let summary = start(study.clone(), store, &plan, args, &options).await?;
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
     print_summary(cli, &summary)?;
     if summary.is_complete() {
         Ok(())

@@ -1,5 +1,6 @@
 //! `serve` and `ticket`: the server alone, for clients that `run` does not start.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -9,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::cli::{Cli, ListenAddress, ServeArgs, TicketArgs};
+use crate::dashboard;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::progress::Progress;
@@ -24,9 +26,16 @@ pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
     let _serving = study.lock_serving()?;
     let store = Arc::new(study.store()?);
     let mut stop = Stop::new()?;
+    let token = config.token.clone();
+    let started =
+        (!args.no_dashboard).then(|| dashboard::start(Arc::clone(&study), args.dashboard, token));
     let handle = Server::start(store, Arc::clone(&study), config).await.map_err(explain)?;
     let mut events = handle.events();
-    print_addresses(cli, handle.addresses())?;
+    let dashboard = match started {
+        Some(start) => Some(start.await?),
+        None => None,
+    };
+    print_addresses(cli, handle.addresses(), dashboard.as_ref())?;
     let progress = Progress::new();
     loop {
         tokio::select! {
@@ -42,6 +51,9 @@ pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
         }
     }
     progress.line("ending: no new clients; those that are here finish their message");
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
     let report = handle.shutdown().await;
     while let Ok(event) = events.try_recv() {
         show(&progress, &event);
@@ -82,8 +94,9 @@ pub fn ticket(cli: &Cli, args: &TicketArgs) -> Result<(), Failure> {
     }
 }
 
-fn config(study: &Study, args: &ServeArgs) -> Result<ServerConfig, Failure> {
-    let token = match (&args.token_file, std::env::var(TOKEN)) {
+/// The token of `file`, else the environment's, if there is one.
+pub fn token(file: Option<&Path>) -> Result<Option<Secret>, Failure> {
+    let token = match (file, std::env::var(TOKEN)) {
         (Some(file), _) => Some(Secret::from_file(file)),
         (None, Ok(text)) => Some(Secret::new(&text)),
         (None, Err(std::env::VarError::NotPresent)) => None,
@@ -91,6 +104,10 @@ fn config(study: &Study, args: &ServeArgs) -> Result<ServerConfig, Failure> {
             return Err(Failure::input(anyhow!("{TOKEN} is no text; give a token in ASCII")));
         }
     };
+    token.transpose().map_err(explain)
+}
+
+fn config(study: &Study, args: &ServeArgs) -> Result<ServerConfig, Failure> {
     let listen = args
         .listen
         .iter()
@@ -101,7 +118,7 @@ fn config(study: &Study, args: &ServeArgs) -> Result<ServerConfig, Failure> {
         .collect();
     Ok(ServerConfig {
         listen,
-        token: token.transpose().map_err(explain)?,
+        token: token(args.token_file.as_deref())?,
         ..ServerConfig::loopback(study.root().join("data"))
     })
 }
@@ -140,12 +157,21 @@ impl Stop {
     }
 }
 
-fn print_addresses(cli: &Cli, addresses: &[String]) -> Result<(), Failure> {
+fn print_addresses(
+    cli: &Cli,
+    addresses: &[String],
+    dashboard: Option<&dashboard::Handle>,
+) -> Result<(), Failure> {
+    let url = dashboard.map(dashboard::Handle::url);
     let mut rows = Rows::new(&["address"]);
     for address in addresses {
         rows.push([address]);
     }
-    output::print(cli.format, &serde_json::json!({ "addresses": addresses }), &rows)
+    if let Some(url) = &url {
+        rows.push([url]);
+    }
+    let value = serde_json::json!({ "addresses": addresses, "dashboard": url });
+    output::print(cli.format, &value, &rows)
 }
 
 fn show(progress: &Progress, event: &Event) {

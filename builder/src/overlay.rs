@@ -133,6 +133,8 @@ fn one(
 
 /// The three-way merge of a text; none if both sides changed the same lines.
 fn merge(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
+    // Merging alone does not set libgit2 up, and without that it cannot have memory.
+    let _ready = Oid::from_str("0");
     let (mut a, mut b, mut c) =
         <(MergeFileInput<'_>, MergeFileInput<'_>, MergeFileInput<'_>)>::default();
     a.content(base);

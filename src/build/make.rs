@@ -15,7 +15,7 @@ use crate::studies;
 /// Builds what is missing.
 pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     let study = studies::open(cli)?;
-    let home = Home::find()?;
+    let home = Home::for_containers(&study)?;
     let mut options = BuildOptions::new(home.toolchains());
     options.bugs.clone_from(&args.bugs);
     options.jobs = args.jobs as usize;

@@ -271,6 +271,14 @@ pub struct Fault {
     pub file: String,
     /// What it breaks, in a sentence.
     pub title: String,
+    /// Whether the study's experiment is expected to feel it. A fault in something that no run uses
+    /// is a negative control: `stats` keeps it out of the detection rate.
+    #[serde(default = "yes")]
+    pub felt: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl StudyConfig {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::selection::{Choice, Step};
-use crate::store::{ArtifactRecord, ArtifactStatus, RunStatus};
+use crate::store::{ArtifactRecord, ArtifactStatus};
 use crate::{Bug, BugId, Evaluation, Store, StoreError, Verdict};
 
 /// A bug that left the funnel.
@@ -171,29 +171,20 @@ fn build_loss(sides: &[(Evaluation, ArtifactRecord)]) -> Option<String> {
 /// For each bug with experiments: nothing if all its runs finished, else why not.
 fn run_losses(store: &Store) -> Result<BTreeMap<BugId, Option<String>>, StoreError> {
     let mut losses: BTreeMap<BugId, Option<String>> = BTreeMap::new();
-    for (experiment, target) in store.active_experiments()? {
+    for state in store.experiment_states()?.into_iter().filter(|state| state.active) {
+        let (experiment, target, finished) = (&state.experiment, state.target, state.finished);
         if experiment.evaluation == Evaluation::Aa {
             continue; // A control of the study, no side of the bug.
         }
-        let id = experiment.id();
-        let runs = store.runs(&id)?;
-        let count = |status| runs.iter().filter(|r| r.status == status).count();
-        let finished = count(RunStatus::Finished);
-        let loss = if let Some(reason) = store.invalid_reason(&id)? {
+        let loss = if let Some(reason) = state.invalid {
             Some(format!("{}: {reason}", experiment.evaluation))
-        } else if finished >= target as usize {
+        } else if finished >= target {
             None
         } else {
-            let why = runs
-                .iter()
-                .find(|r| r.status == RunStatus::Failed)
-                .and_then(|r| r.reason.as_deref().map(|why| format!(": {why}")))
-                .unwrap_or_default();
+            let why = state.failure.map(|why| format!(": {why}")).unwrap_or_default();
             Some(format!(
-                "{}: {} of {target} runs finished, {} failed{why}",
-                experiment.evaluation,
-                finished,
-                count(RunStatus::Failed)
+                "{}: {finished} of {target} runs finished, {} failed{why}",
+                experiment.evaluation, state.failed
             ))
         };
         let entry = losses.entry(experiment.bug.clone()).or_default();
