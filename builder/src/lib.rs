@@ -68,7 +68,8 @@ pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
 pub use submodules::{Submodule, mirrors_dir};
 pub use suits::{
-    AUTO, Suited, ToolchainChoice, for_bugs as choose_toolchains, in_use as toolchains_in_use,
+    AUTO, Assignment, LeftOut, Suited, ToolchainChoice, for_bugs as choose_toolchains,
+    in_use as toolchains_in_use,
 };
 pub use toolchain::{
     LockRecipe, OverlayRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits,
