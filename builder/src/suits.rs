@@ -185,7 +185,12 @@ impl Facts {
         python.dedup();
         Self {
             framework: study.config.framework.name.clone(),
-            release: bug.release.trim_start_matches('v').to_owned(),
+            // A planted fault is of no release: it goes into what the toolchain has.
+            release: if planted {
+                String::new()
+            } else {
+                bug.release.trim_start_matches('v').to_owned()
+            },
             day: bug.fixed_at.as_ref().and_then(|time| time.get(..10)?.parse().ok()),
             python: if planted { Vec::new() } else { python },
             needs_cuda: bug.needs_cuda,
