@@ -96,7 +96,7 @@ pub fn for_bugs(
         Ok(toolchain)
     };
     let build = &study.config.build;
-    let mut candidates: Option<Vec<Toolchain>> = None;
+    let mut candidates: Option<Candidates> = None;
     let mut choose = |bug: &Bug| -> Result<Result<Suited, String>, BuildError> {
         let named = if let Some(name) = &options.toolchain {
             Some((name, "asked for with --toolchain"))
@@ -116,10 +116,12 @@ pub fn for_bugs(
             };
             return Ok(Ok(Suited { toolchain, reason }));
         }
-        if candidates.is_none() {
-            candidates = Some(all(study, options)?);
-        }
-        Ok(facts.choose(candidates.as_deref().unwrap_or_default()))
+        let candidates = match &mut candidates {
+            Some(known) => known,
+            none => none.insert(Candidates::read(study, options)?),
+        };
+        // What the study uses already comes first, so that it stays with it.
+        Ok(facts.choose(&candidates.locked).or_else(|_| facts.choose(&candidates.all)))
     };
     let mut assignment = Assignment::default();
     for bug in bugs {
@@ -153,14 +155,24 @@ pub fn in_use(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, B
     Ok(found)
 }
 
-/// The toolchains that `auto` chooses among: those that are locked, or all where none is.
-fn all(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, BuildError> {
-    let lock = Lock::read(study)?;
-    let dir = &options.toolchains_dir;
-    let names = toolchain::list(dir);
-    let locked: Vec<&String> = names.iter().filter(|name| lock.get(name).is_some()).collect();
-    let names = if locked.is_empty() { names.iter().collect() } else { locked };
-    names.into_iter().map(|name| Toolchain::read(dir, name)).collect()
+/// The toolchains that `auto` chooses among.
+struct Candidates {
+    /// Those that the study has locked.
+    locked: Vec<Toolchain>,
+    all: Vec<Toolchain>,
+}
+
+impl Candidates {
+    fn read(study: &Study, options: &BuildOptions) -> Result<Self, BuildError> {
+        let lock = Lock::read(study)?;
+        let dir = &options.toolchains_dir;
+        let all = toolchain::list(dir)
+            .iter()
+            .map(|name| Toolchain::read(dir, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let locked = |t: &&Toolchain| lock.get(&t.recipe.name).is_some();
+        Ok(Self { locked: all.iter().filter(locked).cloned().collect(), all })
+    }
 }
 
 /// What decides about a bug's toolchain.
