@@ -101,6 +101,16 @@ impl Home {
         self.0.join("clients/python")
     }
 
+    /// How names lead to operators, one file a framework.
+    pub fn operators(&self) -> PathBuf {
+        self.0.join("data/operators")
+    }
+
+    /// Traces of known workloads that come with the program.
+    pub fn traces(&self) -> PathBuf {
+        self.0.join("data/traces")
+    }
+
     /// The faults that come with the program.
     pub fn faults(&self) -> PathBuf {
         self.0.join("data/faults")

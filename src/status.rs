@@ -8,6 +8,7 @@ use study::{BugId, Store, Study, Verdict};
 use crate::cli::{Cli, Format};
 use crate::failure::Failure;
 use crate::output::{self, Rows};
+use crate::reach::gate;
 use crate::{stats_cmd, studies};
 
 /// Losses of one step that the table shows.
@@ -44,7 +45,8 @@ pub fn funnel(study: &Study, store: &Store) -> Result<Funnel, Failure> {
     } else {
         study::selection::read(&study.selection_file())?
     };
-    Ok(study::funnel::count(&corpus, &choices, store, &verdicts(study, store)?)?)
+    let blind = gate::reasons(study)?;
+    Ok(study::funnel::count(&corpus, &choices, store, &blind, &verdicts(study, store)?)?)
 }
 
 /// What `stats` concluded last; nothing, and a warning, if that was about other runs or rules than

@@ -42,6 +42,7 @@ mod toolchain;
 mod wheel;
 
 pub use catalogue::{Entry, Shown, entries, export, find, show};
+pub use checkout::{Checkout, CheckoutError, export as export_tree};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
 pub use cost::Dependents;
