@@ -92,6 +92,20 @@ fn every_verdict_is_the_known_truth() {
     let before = std::fs::read(study.path().join("stats/results.csv")).unwrap();
     let again = study.call(&["--format", "json", "build"]).expect(&[1]).json();
     assert_eq!(again["built"], 0);
+    // Every bug's toolchain is shown with its reason; what was used is locked and has not moved.
+    let toolchain = &again["bugs"][0]["toolchain"];
+    assert_eq!(toolchain["name"], "debian-bookworm-tinynn");
+    assert_eq!(toolchain["reason"], "study.toml names it");
+    study.call(&["build", "lock", "--check"]).expect(&[0]);
+    study.call(&["build", "--locked", "--memory", "256", "--dry-run"]).expect(&[0]);
+    let lock = study.path().join("toolchains.lock");
+    let text = std::fs::read_to_string(&lock).unwrap();
+    std::fs::write(&lock, text.replace("files = \"", "files = \"0")).unwrap();
+    assert!(study.call(&["build"]).expect(&[2]).err.contains("has moved"));
+    assert!(study.call(&["build", "lock", "--check"]).expect(&[1]).out.contains("files"));
+    study.call(&["build", "lock"]).expect(&[0]);
+    assert_eq!(std::fs::read_to_string(&lock).unwrap().lines().count(), text.lines().count());
+    study.call(&["build", "mirror"]).expect(&[0]);
     let again = study.call(&["--format", "json", "run"]).expect(&[0]).json();
     assert_eq!(again["made"], 0);
     let second = study.call(&["--format", "json", "stats"]).expect(&[0]).json();

@@ -7,6 +7,7 @@ use std::time::Instant;
 use containers::{ContainerError, ContainerExit, ContainerSpec, DiskLimit, Ended};
 use study::Strategy;
 
+use crate::ansi::Plain;
 use crate::classify::{Failure, FailureClass, classify};
 use crate::content::{Content, give_to, take_over};
 use crate::error::BuildError;
@@ -372,8 +373,9 @@ impl Bench<'_> {
         let first_line = scanner.lines() + 1;
         let exit = {
             let (log, scanner) = (&mut self.log, &mut scanner);
+            let mut plain = Plain::default();
             let mut sink = |_, bytes: &[u8]| {
-                scanner.push(bytes);
+                scanner.push(&plain.strip(bytes));
                 (shop.progress)(Event::Output {
                     id: id.clone(),
                     text: String::from_utf8_lossy(bytes).into_owned(),

@@ -4,6 +4,7 @@
 //! bug's two sides in containers: the same toolchain, the same paths, no network. A build that
 //! fails is a result, classified and kept with its log. docs/builds.md tells the whole story.
 
+mod ansi;
 mod bench;
 mod catalogue;
 mod changed_tests;
@@ -68,7 +69,8 @@ pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
 pub use submodules::{Submodule, mirrors_dir};
 pub use suits::{
-    AUTO, Suited, ToolchainChoice, for_bugs as choose_toolchains, in_use as toolchains_in_use,
+    AUTO, Assignment, LeftOut, Suited, ToolchainChoice, for_bugs as choose_toolchains,
+    in_use as toolchains_in_use,
 };
 pub use toolchain::{
     LockRecipe, OverlayRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits,

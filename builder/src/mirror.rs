@@ -10,7 +10,8 @@ use study::{CommitId, Study};
 use crate::error::BuildError;
 use crate::options::BuildOptions;
 use crate::submodules::{self, Submodule};
-use crate::{plan, queue, suits};
+use crate::suits::{self, Assignment};
+use crate::{plan, queue};
 
 /// A pinned submodule and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +61,7 @@ pub async fn mirror(
     let bugs = plan::bugs(study, options)?;
     let clone = queue::find_clone(study, options)
         .ok_or_else(|| plan::no_clone(study, "its commits say which submodules they need"))?;
-    let suited = suits::for_bugs(study, options, Some(&clone), &bugs)?;
+    let Assignment { bugs, suited, .. } = suits::for_bugs(study, options, Some(&clone), bugs)?;
     let mut done: Vec<Mirrored> = Vec::new();
     for (bug, suited) in bugs.iter().zip(&suited) {
         let wanted = &suited.toolchain.recipe.sources.submodules;

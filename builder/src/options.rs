@@ -9,7 +9,7 @@ use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig};
 
 use crate::classify::FailureClass;
 use crate::record::CacheUse;
-use crate::suits::ToolchainChoice;
+use crate::suits::{LeftOut, ToolchainChoice};
 
 /// What to build and how.
 #[derive(Debug, Clone)]
@@ -131,6 +131,8 @@ impl DecidedLimits {
 pub struct BuildSummary {
     /// One entry for every bug that was asked for, in the order of building.
     pub bugs: Vec<BugBuild>,
+    /// Bugs that no toolchain suits, or whose toolchain cannot be had on this machine.
+    pub left_out: Vec<LeftOut>,
     /// Bugs with both artifacts.
     pub pairs: usize,
     /// Artifacts made in this call.

@@ -18,7 +18,7 @@ use crate::log::LogFile;
 use crate::options::BuildOptions;
 use crate::plan;
 use crate::queue::find_clone;
-use crate::suits::{self, Suited};
+use crate::suits::{self, Assignment, Suited};
 use crate::{layout, lock};
 
 /// What a fix's tests did on the two artifacts.
@@ -56,7 +56,7 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, 
     let _lock = study.lock()?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
-    let suited = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
+    let Assignment { bugs, suited, .. } = suits::for_bugs(study, options, clone.as_deref(), bugs)?;
     let docker = Docker::connect().await?;
     gc::clean(&docker, study, false).await?;
     let pairs = pairs(study)?;

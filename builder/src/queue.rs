@@ -23,7 +23,7 @@ use crate::options::{BuildOptions, BuildSummary, Estimate};
 use crate::plan::{self, Plan};
 use crate::record::BuildRecord;
 use crate::release::{Shelf, releases};
-use crate::suits::{self, Suited};
+use crate::suits::{self, Assignment};
 use crate::summary::{self, Done};
 use crate::toolchain::Toolchain;
 use crate::{lock, pair, source};
@@ -46,8 +46,8 @@ pub async fn build(
     let _lock = study.lock()?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
-    let suited = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
-    for suited in &suited {
+    let mut assignment = suits::for_bugs(study, options, clone.as_deref(), bugs)?;
+    for suited in &assignment.suited {
         check_suits(&suited.toolchain, study)?;
     }
     let tip = clone.as_deref().and_then(|clone| tip(clone, &study.config.framework.branch));
@@ -59,7 +59,8 @@ pub async fn build(
             progress(Event::Cleaned { what: leftover.to_string() });
         }
     }
-    let toolchains = ready_toolchains(&docker, study, options, &suited, progress).await?;
+    let toolchains = ready_toolchains(&docker, study, options, &mut assignment, progress).await?;
+    let Assignment { bugs, suited, left_out } = assignment;
     let of_bugs: Vec<&ReadyToolchain> =
         suited.iter().filter_map(|s| toolchains.get(&s.toolchain.recipe.name)).collect();
     let mut chosen = BTreeMap::new();
@@ -105,7 +106,7 @@ pub async fn build(
     }
     let report =
         summary::Report { study, bugs: &bugs, suited: &suited, plan: &plan, done: &done, options };
-    report.summary(began.elapsed())
+    Ok(BuildSummary { left_out, ..report.summary(began.elapsed())? })
 }
 
 /// Decides how each mined bug's pair is made.
@@ -273,29 +274,45 @@ fn assign(store: &Store, plan: &Plan, done: &BTreeMap<ArtifactId, Done>) -> Resu
     Ok(())
 }
 
-/// The toolchains of a call by name: locked and on the daemon, or only named for a plan.
+/// The toolchains of a call by name: locked and on the daemon, or only named for a plan. Where one
+/// of several has a base that cannot be had here, its bugs are left out and the others go on.
 async fn ready_toolchains(
     docker: &Docker,
     study: &Study,
     options: &BuildOptions,
-    suited: &[Suited],
+    assignment: &mut Assignment,
     progress: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<BTreeMap<String, ReadyToolchain>, BuildError> {
+    let wanted: BTreeMap<String, Toolchain> = assignment
+        .suited
+        .iter()
+        .map(|suited| (suited.toolchain.recipe.name.clone(), suited.toolchain.clone()))
+        .collect();
     let mut ready = BTreeMap::new();
-    for Suited { toolchain, .. } in suited {
-        let name = &toolchain.recipe.name;
-        if ready.contains_key(name) {
-            continue;
-        }
+    let mut missing = None;
+    for (name, toolchain) in wanted {
         let one = if options.dry_run {
-            lock::planned(docker, study, toolchain).await?
+            lock::planned(docker, study, &toolchain).await
         } else {
             let (frozen, cancel) = (options.frozen, &options.cancel);
-            lock::ready(docker, study, toolchain, frozen, cancel, progress).await?
+            lock::ready(docker, study, &toolchain, frozen, cancel, progress).await
         };
-        ready.insert(name.clone(), one);
+        match one {
+            Ok(one) => {
+                ready.insert(name, one);
+            }
+            Err(error @ BuildError::BaseImage { .. }) => {
+                progress(Event::Warning(format!("the bugs of {name} are left out: {error}")));
+                assignment.leave_out(&name, &error.to_string());
+                missing = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(ready)
+    match missing {
+        Some(error) if ready.is_empty() => Err(error),
+        _ => Ok(ready),
+    }
 }
 
 /// Stops before the first build when the plan cannot fit on the disk.

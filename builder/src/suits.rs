@@ -30,6 +30,42 @@ pub struct Suited {
     pub reason: String,
 }
 
+/// The toolchains of a call's bugs.
+#[derive(Debug, Clone, Default)]
+pub struct Assignment {
+    /// The bugs that can be built.
+    pub bugs: Vec<Bug>,
+    /// The toolchain of each of them, in their order.
+    pub suited: Vec<Suited>,
+    /// The bugs that no toolchain suits or whose toolchain is not to be had.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Assignment {
+    /// Leaves out the bugs of a toolchain.
+    pub(crate) fn leave_out(&mut self, name: &str, reason: &str) {
+        let bugs = std::mem::take(&mut self.bugs);
+        let suited = std::mem::take(&mut self.suited);
+        for (bug, suited) in bugs.into_iter().zip(suited) {
+            if suited.toolchain.recipe.name == name {
+                self.left_out.push(LeftOut { bug: bug.id, reason: reason.to_owned() });
+            } else {
+                self.bugs.push(bug);
+                self.suited.push(suited);
+            }
+        }
+    }
+}
+
+/// A bug that this call does not build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The bug.
+    pub bug: BugId,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
 /// The choice as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ToolchainChoice {
@@ -42,14 +78,14 @@ pub struct ToolchainChoice {
 /// Chooses the toolchain of each bug, in the order of `bugs`.
 ///
 /// # Errors
-/// [`BuildError::Request`] naming what rules each toolchain out, if all are;
+/// [`BuildError::Request`] naming what rules each toolchain out, if that is so for every bug;
 /// [`BuildError::Toolchain`] if one that is named is not there.
 pub fn for_bugs(
     study: &Study,
     options: &BuildOptions,
     clone: Option<&Path>,
-    bugs: &[Bug],
-) -> Result<Vec<Suited>, BuildError> {
+    bugs: Vec<Bug>,
+) -> Result<Assignment, BuildError> {
     let mut known: Vec<Toolchain> = Vec::new();
     let mut read = |name: &str| -> Result<Toolchain, BuildError> {
         if let Some(toolchain) = known.iter().find(|t| t.recipe.name == name) {
@@ -60,33 +96,47 @@ pub fn for_bugs(
         Ok(toolchain)
     };
     let build = &study.config.build;
-    let mut candidates: Option<Vec<Toolchain>> = None;
-    bugs.iter()
-        .map(|bug| {
-            let named = if let Some(name) = &options.toolchain {
-                Some((name, "asked for with --toolchain"))
-            } else if let Some(name) = build.toolchains.get(&bug.id) {
-                Some((name, "study.toml names it for this bug"))
-            } else if build.toolchain == AUTO {
-                None
-            } else {
-                Some((&build.toolchain, "study.toml names it"))
+    let mut candidates: Option<Candidates> = None;
+    let mut choose = |bug: &Bug| -> Result<Result<Suited, String>, BuildError> {
+        let named = if let Some(name) = &options.toolchain {
+            Some((name, "asked for with --toolchain"))
+        } else if let Some(name) = build.toolchains.get(&bug.id) {
+            Some((name, "study.toml names it for this bug"))
+        } else if build.toolchain == AUTO {
+            None
+        } else {
+            Some((&build.toolchain, "study.toml names it"))
+        };
+        let facts = Facts::of(study, clone, bug);
+        if let Some((name, by)) = named {
+            let toolchain = read(name)?;
+            let reason = match facts.objection(&toolchain) {
+                None => by.to_owned(),
+                Some(why) => format!("{by}, though {why}"),
             };
-            let facts = Facts::of(study, clone, bug);
-            if let Some((name, by)) = named {
-                let toolchain = read(name)?;
-                let reason = match facts.objection(&toolchain) {
-                    None => by.to_owned(),
-                    Some(why) => format!("{by}, though {why}"),
-                };
-                return Ok(Suited { toolchain, reason });
+            return Ok(Ok(Suited { toolchain, reason }));
+        }
+        let candidates = match &mut candidates {
+            Some(known) => known,
+            none => none.insert(Candidates::read(study, options)?),
+        };
+        // What the study uses already comes first, so that it stays with it.
+        Ok(facts.choose(&candidates.locked).or_else(|_| facts.choose(&candidates.all)))
+    };
+    let mut assignment = Assignment::default();
+    for bug in bugs {
+        match choose(&bug)? {
+            Ok(suited) => {
+                assignment.bugs.push(bug);
+                assignment.suited.push(suited);
             }
-            if candidates.is_none() {
-                candidates = Some(all(study, options)?);
-            }
-            facts.choose(&bug.id, candidates.as_deref().unwrap_or_default())
-        })
-        .collect()
+            Err(reason) => assignment.left_out.push(LeftOut { bug: bug.id, reason }),
+        }
+    }
+    if let (true, Some(first)) = (assignment.bugs.is_empty(), assignment.left_out.first()) {
+        return Err(BuildError::Request(format!("{}: {}", first.bug, first.reason)));
+    }
+    Ok(assignment)
 }
 
 /// The toolchains that the study's selected bugs are built with, each once.
@@ -97,7 +147,7 @@ pub fn in_use(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, B
     let bugs = crate::plan::bugs(study, options)?;
     let clone = crate::queue::find_clone(study, options);
     let mut found: Vec<Toolchain> = Vec::new();
-    for suited in for_bugs(study, options, clone.as_deref(), &bugs)? {
+    for suited in for_bugs(study, options, clone.as_deref(), bugs)?.suited {
         if found.iter().all(|known| known.recipe.name != suited.toolchain.recipe.name) {
             found.push(suited.toolchain);
         }
@@ -105,14 +155,24 @@ pub fn in_use(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, B
     Ok(found)
 }
 
-/// The toolchains that `auto` chooses among: those that are locked, or all where none is.
-fn all(study: &Study, options: &BuildOptions) -> Result<Vec<Toolchain>, BuildError> {
-    let lock = Lock::read(study)?;
-    let dir = &options.toolchains_dir;
-    let names = toolchain::list(dir);
-    let locked: Vec<&String> = names.iter().filter(|name| lock.get(name).is_some()).collect();
-    let names = if locked.is_empty() { names.iter().collect() } else { locked };
-    names.into_iter().map(|name| Toolchain::read(dir, name)).collect()
+/// The toolchains that `auto` chooses among.
+struct Candidates {
+    /// Those that the study has locked.
+    locked: Vec<Toolchain>,
+    all: Vec<Toolchain>,
+}
+
+impl Candidates {
+    fn read(study: &Study, options: &BuildOptions) -> Result<Self, BuildError> {
+        let lock = Lock::read(study)?;
+        let dir = &options.toolchains_dir;
+        let all = toolchain::list(dir)
+            .iter()
+            .map(|name| Toolchain::read(dir, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let locked = |t: &&Toolchain| lock.get(&t.recipe.name).is_some();
+        Ok(Self { locked: all.iter().filter(locked).cloned().collect(), all })
+    }
 }
 
 /// What decides about a bug's toolchain.
@@ -137,7 +197,12 @@ impl Facts {
         python.dedup();
         Self {
             framework: study.config.framework.name.clone(),
-            release: bug.release.trim_start_matches('v').to_owned(),
+            // A planted fault is of no release: it goes into what the toolchain has.
+            release: if planted {
+                String::new()
+            } else {
+                bug.release.trim_start_matches('v').to_owned()
+            },
             day: bug.fixed_at.as_ref().and_then(|time| time.get(..10)?.parse().ok()),
             python: if planted { Vec::new() } else { python },
             needs_cuda: bug.needs_cuda,
@@ -200,7 +265,7 @@ impl Facts {
         None
     }
 
-    fn choose(&self, bug: &BugId, candidates: &[Toolchain]) -> Result<Suited, BuildError> {
+    fn choose(&self, candidates: &[Toolchain]) -> Result<Suited, String> {
         let mut fit: Vec<&Toolchain> = Vec::new();
         let mut against = Vec::new();
         for toolchain in candidates {
@@ -216,11 +281,11 @@ impl Facts {
             (cuda, span(t), t.recipe.name.clone())
         };
         let Some(best) = fit.iter().min_by_key(|t| rank(t)) else {
-            return Err(BuildError::Request(format!(
-                "{bug}: no toolchain suits it; {}. Name one with --toolchain, or in study.toml \
-                 under [build.toolchains]",
+            return Err(format!(
+                "no toolchain suits it; {}. Name one with --toolchain, or in study.toml under \
+                 [build.toolchains]",
                 against.join("; ")
-            )));
+            ));
         };
         Ok(Suited { toolchain: (*best).clone(), reason: self.reason(best, fit.len()) })
     }
@@ -252,7 +317,7 @@ impl Facts {
             _ => {}
         }
         if fit > 1 {
-            parts.push(format!("{} others suit too and are made for longer times", fit - 1));
+            parts.push(format!("{} others suit too, none made for a shorter time", fit - 1));
         }
         format!("by rule: {}", parts.join("; "))
     }
@@ -372,24 +437,42 @@ mod tests {
             toolchain("cpu", suits("2019-07-01", "2020-12-31", "3.9.2", None)),
             toolchain("long", suits("2018-01-01", "2024-12-31", "3.9.2", None)),
         ];
-        let id = BugId::new("pr1").unwrap();
-        let choose = |facts: Facts| facts.choose(&id, &all).unwrap();
+        let choose = |facts: Facts| facts.choose(&all).unwrap();
         let suited = choose(facts("2020-01-22", ">=3.6.1", false));
         assert_eq!(suited.toolchain.recipe.name, "cpu");
         assert_eq!(
             suited.reason,
             "by rule: the fix is of 2020-01-22, it is for 2019-07-01 to 2020-12-31; setup.py asks \
-             for Python >=3.6.1, it has 3.9.2; the change needs no GPU; 2 others suit too and are \
-             made for longer times"
+             for Python >=3.6.1, it has 3.9.2; the change needs no GPU; 2 others suit too, none made \
+             for a shorter time"
         );
         let suited = choose(facts("2019-03-01", ">=2.7", true));
         assert_eq!(suited.toolchain.recipe.name, "old");
         // Python 3.9 is ruled out, so a toolchain with a GPU does it.
         let suited = choose(facts("2020-01-22", ">=3.6.1,<3.9", false));
         assert_eq!(suited.toolchain.recipe.name, "gpu");
-        let error = facts("2017-01-01", ">=2.7", false).choose(&id, &all).unwrap_err().to_string();
+        let error = facts("2017-01-01", ">=2.7", false).choose(&all).unwrap_err();
         assert!(error.contains("cpu: it is for commits from 2019-07-01"), "{error}");
         assert!(error.contains("--toolchain"), "{error}");
+    }
+
+    #[test]
+    fn the_papers_bugs_get_a_toolchain_of_their_time() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let dir = root.join("dockerfiles");
+        let all: Vec<Toolchain> =
+            toolchain::list(&dir).iter().map(|name| Toolchain::read(&dir, name).unwrap()).collect();
+        let corpus = root.join("data/studies/pytorch-1.1-1.6/corpus/bugs.jsonl");
+        let bugs = study::corpus::read(&corpus).unwrap();
+        assert_eq!(bugs.len(), 18);
+        for bug in bugs {
+            let day = bug.fixed_at.as_ref().unwrap().get(..10).unwrap().to_owned();
+            let facts = facts(&day, ">=3.6.1", bug.needs_cuda);
+            let suited = facts.choose(&all).unwrap();
+            let wanted =
+                if bug.needs_cuda { "ubuntu-18.04-cuda-10.1-py3.6" } else { "debian-bullseye-cpu" };
+            assert_eq!(suited.toolchain.recipe.name, wanted, "{}: {}", bug.id, suited.reason);
+        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Report<'_> {
             dry_run: options.dry_run,
             estimate: forecast(study, plan, done, options.jobs.max(1))?,
             seconds: took.as_secs_f64(),
+            left_out: Vec::new(),
             bugs,
         })
     }

@@ -398,7 +398,22 @@ mod tests {
         assert!(names.contains(&"debian-bookworm-tinynn".to_owned()));
         assert!(names.contains(&"debian-bookworm-cpu".to_owned()));
         for name in names {
-            Toolchain::read(&all, &name).unwrap();
+            let toolchain = Toolchain::read(&all, &name).unwrap();
+            let dockerfile = std::fs::read_to_string(toolchain.folder.join("Dockerfile")).unwrap();
+            let froms: Vec<&str> =
+                dockerfile.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+            assert_eq!(
+                froms,
+                [toolchain.recipe.base.as_str()],
+                "{name}: the base is what is locked"
+            );
+            // What its lines run at /toolchain must be there.
+            let recipe = std::fs::read_to_string(toolchain.folder.join("toolchain.toml")).unwrap();
+            for part in recipe.split("/toolchain/").skip(1) {
+                let end = part.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
+                let file = &part[..end.unwrap_or(part.len())];
+                assert!(toolchain.folder.join(file).is_file(), "{name}: {file}");
+            }
         }
     }
 }

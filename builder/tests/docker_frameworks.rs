@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use reproduceml_builder::{BuildOptions, BuildRecord, Probe, probe};
+use reproduceml_builder::{BuildOptions, BuildRecord, Lock, Probe, probe};
 use study::{CommitId, Evaluation};
 use support::{Lab, failure};
 
@@ -78,11 +78,11 @@ async fn tinynn_pairs_are_built_and_its_broken_commit_is_classified() {
     assert_eq!(probe(&lab.study, &options).await.unwrap(), probes, "read back, not run again");
 }
 
-#[tokio::test]
-async fn debians_pytorch_is_taken_as_it_is_and_with_a_planted_fault() {
-    let name = "debians_pytorch_is_taken_as_it_is_and_with_a_planted_fault";
+/// Debian's own PyTorch through the whole of its toolchain: locked, taken as it is, and with a
+/// planted fault.
+async fn debians_pytorch(name: &str, toolchain: &str, version: &str) {
     let Some(_) = support::docker(name).await else { return };
-    let text = study("pytorch", "debian-bookworm-cpu", "release", "")
+    let text = study("pytorch", toolchain, "release", "")
         + "[[fault]]\nid = \"no-momentum\"\nfile = \"pytorch-sgd-drops-momentum.py\"\n\
            title = \"momentum is lost\"\n";
     let mut lab = Lab::over(&text);
@@ -92,15 +92,35 @@ async fn debians_pytorch_is_taken_as_it_is_and_with_a_planted_fault() {
     let summary = lab.build(&options).await;
     eprintln!("{}", serde_json::to_string_pretty(&summary).unwrap());
     assert_eq!((summary.pairs, summary.built), (1, 2));
+    let lock = Lock::read(&lab.study).unwrap();
+    let locked = lock.get(toolchain).unwrap();
+    assert!(locked.packages.keys().any(|name| name.starts_with("python3-torch:")), "{locked:?}");
     for side in &summary.bugs[0].sides {
         let folder = lab.study.artifact_dir(side.artifact.as_ref().unwrap());
         let text = std::fs::read_to_string(folder.join("files/release.json")).unwrap();
         let release: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(release["package"], "torch");
-        assert!(release["version"].as_str().unwrap().starts_with("1.13"), "{text}");
+        assert!(release["version"].as_str().unwrap().starts_with(version), "{text}");
         let planted = side.evaluation == Evaluation::Artificial;
         assert_eq!(folder.join("files/fault.py").is_file(), planted);
         let record = BuildRecord::read(&folder.join("record.json")).unwrap();
         assert_eq!(record.smoke.unwrap()["framework"], "pytorch");
+        assert_eq!(record.identity.toolchain, locked.identity);
     }
+}
+
+#[tokio::test]
+async fn debians_pytorch_is_taken_as_it_is_and_with_a_planted_fault() {
+    let name = "debians_pytorch_is_taken_as_it_is_and_with_a_planted_fault";
+    debians_pytorch(name, "debian-bookworm-cpu", "1.13").await;
+}
+
+#[tokio::test]
+async fn debian_11_has_its_toolchain() {
+    debians_pytorch("debian_11_has_its_toolchain", "debian-bullseye-cpu", "1.7").await;
+}
+
+#[tokio::test]
+async fn debian_13_has_its_toolchain() {
+    debians_pytorch("debian_13_has_its_toolchain", "debian-trixie-cpu", "2.6").await;
 }

@@ -34,8 +34,8 @@ pub async fn lock(
             Ok(())
         } else {
             Err(Failure::stage(anyhow!(
-                "{} things are not as they were locked; `reproduceml build lock` takes them as they \
-                 are now, and artifacts are then built anew",
+                "not all is as it was locked ({} differences); `reproduceml build lock` takes it as \
+                 it is now, and artifacts are then built anew",
                 moved.len()
             )))
         };

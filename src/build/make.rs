@@ -51,6 +51,12 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
             "{refused} pairs are refused because their two artifacts were not made alike; build \
              one side again on the machine of the other"
         )))
+    } else if summary.failed == 0 && !summary.left_out.is_empty() {
+        Err(Failure::missing(anyhow!(
+            "{} bugs were left out because no toolchain for them can be had here; the table says \
+             why",
+            summary.left_out.len()
+        )))
     } else if summary.failed == 0 {
         Ok(())
     } else {
@@ -128,6 +134,18 @@ fn print(cli: &Cli, summary: &BuildSummary) -> Result<(), Failure> {
                 bug.toolchain.reason.clone(),
             ]);
         }
+    }
+    for left in &summary.left_out {
+        let none = String::new;
+        rows.push([
+            left.bug.to_string(),
+            none(),
+            none(),
+            none(),
+            "left out".to_owned(),
+            none(),
+            left.reason.clone(),
+        ]);
     }
     output::print(cli.format, summary, &rows)
 }
