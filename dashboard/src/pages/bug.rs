@@ -154,7 +154,7 @@ fn conclusion(entry: &VerdictEntry, tests: &[&Test]) -> Markup {
     html! {
         section aria-labelledby="verdict" {
             h2 #verdict { "Verdict" }
-            p.lead { (badge(&entry.verdict)) " " (entry.reason) }
+            p.lead { (badge(&entry.verdict)) " " (prose(&entry.reason)) }
             @if let Some(identity) = entry.identity {
                 p.quiet { (count(identity.equal_pairs)) " of " (count(identity.pairs)) " pairs of runs are bit-identical." }
             }
