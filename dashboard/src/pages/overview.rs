@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use study::funnel::Loss;
 
 use super::layout::Page;
-use super::parts::{badge, count, moment};
+use super::parts::{badge, count, moment, prose};
 use crate::model::{Attention, Rate, Snapshot, attention};
 use crate::plot::bar;
 
@@ -86,7 +86,7 @@ fn losses(step: &str, lost: &[Loss]) -> Markup {
                     } @else {
                         span.n { (count(bugs.len())) }
                     }
-                    " " (reason)
+                    " " (prose(reason))
                 }
             }
         }
