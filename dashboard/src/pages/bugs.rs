@@ -41,7 +41,7 @@ pub(super) fn page(snapshot: &Snapshot, filter: &Filter) -> Page {
 }
 
 fn form(snapshot: &Snapshot, filter: &Filter) -> Markup {
-    let choices = Filter::choices(snapshot);
+    let choices = snapshot.choices();
     let select = |name: &str, chosen: &str, options: &[String]| {
         html! {
             div {
