@@ -10,17 +10,24 @@ use runner::{
 use server::{Listen, ServerConfig};
 use study::{Store, Study};
 
+use crate::access;
 use crate::cli::{Cli, Control, Executor, RunArgs};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
 use crate::progress::Progress;
+use crate::reach::{Workload, gate};
 use crate::studies;
 
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
-    let home = Home::find()?;
+    if args.client.is_some() && matches!(args.executor, Executor::Docker) {
+        return Err(Failure::input(anyhow!(
+            "--client starts a program of this machine; add --executor local"
+        )));
+    }
+    let home = Home::for_containers(&study)?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
     let overrides = Overrides {
@@ -33,7 +40,11 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         control: args.control.map(|Control::Aa| runner::Control::Aa),
         retry_failed: args.retry_failed,
     };
-    let plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
+    let mut plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
+    if !args.anyway {
+        let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
+        gate::hold_back(&study, &workload, &args.bugs, &mut plan)?;
+    }
     let jobs = jobs(&study, args);
     if args.dry_run {
         return print_plan(cli, &plan, jobs);
@@ -46,7 +57,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let dashboard = match args.dashboard {
         Some(address) => {
             let handle =
-                crate::dashboard::start(study.clone(), address, crate::serve::token(None)?).await?;
+                crate::dashboard::start(study.clone(), address, access::token(&args.access)?).await?;
             Progress::new().line(&format!("dashboard at {}", handle.url()));
             Some(handle)
         }
@@ -87,7 +98,7 @@ async fn start(
             if total == 0 {
                 // Nothing to start: neither Docker nor a server is needed.
                 let launcher = LocalLauncher::new("");
-                let config = config(&study, Listen::Tcp(args.listen));
+                let config = config(&study, args, Listen::Tcp(args.listen))?;
                 return runner::execute(
                     study.clone(),
                     store,
@@ -105,14 +116,17 @@ async fn start(
             launcher.remove_leftovers().await.map_err(|e| explain(e.into()))?;
             // A short path: the system allows sockets about a hundred bytes of name.
             let folder = socket_folder()?;
-            let config = config(&study, Listen::Unix(folder.path().join("server.sock")));
+            let config = config(&study, args, Listen::Unix(folder.path().join("server.sock")))?;
             runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
                 .await
                 .map_err(explain)
         }
         Executor::Local => {
-            let launcher = LocalLauncher::new(&args.python);
-            let config = config(&study, Listen::Tcp(args.listen));
+            let launcher = match &args.client {
+                Some(program) => LocalLauncher::program(program),
+                None => LocalLauncher::new(&args.python),
+            };
+            let config = config(&study, args, Listen::Tcp(args.listen))?;
             runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
                 .await
                 .map_err(explain)
@@ -120,9 +134,9 @@ async fn start(
     }
 }
 
-fn config(study: &Study, listen: Listen) -> ServerConfig {
-    let data_dir = study.root().join("data");
-    ServerConfig { listen: vec![listen], ..ServerConfig::loopback(data_dir) }
+fn config(study: &Study, args: &RunArgs, listen: Listen) -> Result<ServerConfig, Failure> {
+    let loopback = ServerConfig::loopback(study.root().join("data"));
+    access::apply(&args.access, ServerConfig { listen: vec![listen], ..loopback })
 }
 
 /// The label by which this study's containers are found: a digest of its path.
@@ -169,6 +183,7 @@ fn explain(error: RunError) -> Failure {
         RunError::Launch(LaunchError::Container(error)) => missing_docker(error),
         RunError::Launch(error) => Failure::missing(error),
         RunError::Store(error) => error.into(),
+        RunError::Server(error) => access::explain(error),
         error @ RunError::Io { .. } => Failure::missing(error),
         error => Failure::input(error),
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use server::{Server, ServerConfig, ServerError, ServerHandle};
 use study::{BugId, Evaluation, ExperimentId, RunStatus, Store, StoreError, Study};
 
+use crate::cache::ArrayCache;
 use crate::launch::{Exit, Launch, LaunchError, Launcher, SERVER_LOST};
 use crate::pairing::compare_manifests;
 use crate::plan::{Plan, PlannedRun};
@@ -129,8 +130,12 @@ pub async fn execute<L: Launcher>(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<RunSummary, RunError> {
     if !plan.missing.is_empty() {
+        let access = access(&config);
+        let cache =
+            ArrayCache::make(&study).map_err(|(path, source)| RunError::Io { path, source })?;
         let server = Server::start(store.clone(), study.clone(), config).await?;
-        let result = all_runs(&study, &store, plan, launcher, &server, options, progress).await;
+        let here = Here { study: &study, store: &store, server: &server, cache: &cache, access };
+        let result = all_runs(&here, plan, launcher, options, progress).await;
         server.shutdown().await;
         result?;
     }
@@ -140,12 +145,30 @@ pub async fn execute<L: Launcher>(
     Ok(RunSummary { sides: summarise(&store, plan)?, made: plan.missing.len() })
 }
 
+/// What all runs of a call share.
+struct Here<'a> {
+    study: &'a Study,
+    store: &'a Store,
+    server: &'a ServerHandle,
+    cache: &'a ArrayCache,
+    /// What the clients' environment says about the server.
+    access: BTreeMap<String, String>,
+}
+
+/// What a client needs beside the address to be let in and to know the server.
+fn access(config: &ServerConfig) -> BTreeMap<String, String> {
+    let token = config.token.as_ref().map(|token| token.reveal().to_owned());
+    let fingerprint = config.tls.as_ref().map(|tls| tls.fingerprint().to_string());
+    [("REPRODUCEML_TOKEN", token), ("REPRODUCEML_TLS_FINGERPRINT", fingerprint)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
 async fn all_runs<L: Launcher>(
-    study: &Study,
-    store: &Store,
+    here: &Here<'_>,
     plan: &Plan,
     launcher: &L,
-    server: &ServerHandle,
     options: &RunOptions,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), RunError> {
@@ -158,7 +181,7 @@ async fn all_runs<L: Launcher>(
             && let Some(planned) = waiting.pop_front()
         {
             progress(Progress::Began { name: planned.key.to_string() });
-            under_way.push(one_run(study, store, planned, launcher, server, options));
+            under_way.push(one_run(here, planned, launcher, options));
         }
         let Some(ended) = under_way.next().await else { return Ok(()) };
         let (planned, failure, seconds) = ended?;
@@ -169,13 +192,12 @@ async fn all_runs<L: Launcher>(
 }
 
 async fn one_run<'a, L: Launcher>(
-    study: &Study,
-    store: &Store,
+    here: &Here<'_>,
     planned: &'a PlannedRun,
     launcher: &L,
-    server: &ServerHandle,
     options: &RunOptions,
 ) -> Result<(&'a PlannedRun, Option<String>, f64), RunError> {
+    let (study, server) = (here.study, here.server);
     let key = &planned.key;
     let folder = study.run_dir(key);
     let io_error = |path: &Path| {
@@ -191,6 +213,9 @@ async fn one_run<'a, L: Launcher>(
     }
     let address = server.addresses().first().cloned().unwrap_or_default();
     let ticket = server.ticket(&key.experiment, key.run);
+    let mut env = here.access.clone();
+    env.insert("REPRODUCEML_IMAGE".to_owned(), planned.artifact.image.clone());
+    env.insert("REPRODUCEML_ARTIFACT_DIGEST".to_owned(), planned.artifact.id.to_string());
     let launch = Launch {
         name: key.to_string(),
         image: planned.artifact.image.clone(),
@@ -198,16 +223,14 @@ async fn one_run<'a, L: Launcher>(
         client: options.client.clone(),
         server: address,
         ticket: ticket.as_str().to_owned(),
-        env: BTreeMap::from([
-            ("REPRODUCEML_IMAGE".to_owned(), planned.artifact.image.clone()),
-            ("REPRODUCEML_ARTIFACT_DIGEST".to_owned(), planned.artifact.id.to_string()),
-        ]),
+        cache: Some(here.cache.path().to_owned()),
+        env,
         memory_mib: study.config.run.memory_mib,
         time: Duration::from_secs(60 * u64::from(study.config.run.timeout_minutes)),
         gpu: planned.experiment.device == "cuda",
     };
     let exit = launcher.launch(&launch, &mut log, &Cancel::new()).await?;
-    let failure = settle(store, planned, &exit)?;
+    let failure = settle(here.store, planned, &exit)?;
     Ok((planned, failure, exit.seconds))
 }
 

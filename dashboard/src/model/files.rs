@@ -10,6 +10,7 @@ use study::{Bug, BugId, Study, StudyError, Verdict};
 
 use super::analysis::Analysis;
 use super::labels::{self, Labels};
+use super::reach::{self, Reached};
 
 /// Time and size of each file, by which a change is seen.
 pub(crate) type Stamps = Vec<Option<(SystemTime, u64)>>;
@@ -22,17 +23,19 @@ pub(crate) struct Files {
     pub choices: Vec<Choice>,
     pub labels: Labels,
     pub analysis: Option<Analysis>,
+    pub reached: BTreeMap<BugId, Reached>,
     /// What could not be read, for people.
     pub problems: Vec<String>,
 }
 
 impl Files {
-    fn paths(study: &Study) -> [PathBuf; 5] {
+    fn paths(study: &Study) -> [PathBuf; 6] {
         [
             study.corpus_file(),
             study.selection_file(),
             study.labels_file(),
             study.analysis_file(),
+            reach::file(study),
             study.root().join("builds"),
         ]
     }
@@ -64,6 +67,10 @@ impl Files {
         }
         match labels::read(&study.labels_file()) {
             Ok(read) => files.labels = read,
+            Err(error) => files.problems.push(error),
+        }
+        match reach::read(study) {
+            Ok(reached) => files.reached = reached,
             Err(error) => files.problems.push(error),
         }
         match Analysis::read(&study.analysis_file()) {

@@ -9,6 +9,7 @@ mod filter;
 mod labels;
 mod manifest;
 mod pair;
+mod reach;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -63,7 +64,8 @@ impl Snapshot {
         let builds = store.builds()?;
         let running = store.runs_under_way()?;
         let verdicts = files.verdicts();
-        let funnel = funnel::count(&files.corpus, &files.choices, store, &verdicts)?;
+        let blind = reach::blind(&files.reached);
+        let funnel = funnel::count(&files.corpus, &files.choices, store, &blind, &verdicts)?;
         let building = under_way(study);
         let mut snapshot = Self {
             files,
