@@ -71,7 +71,7 @@ pub fn bug(number: u64) -> Bug {
         removed: 2,
     };
     let release = ["v1.9.0", "v1.10.0", "v1.10.1", "v2.0.0"][usize::try_from(number % 4).unwrap()];
-    let python = number % 3 == 0;
+    let python = number.is_multiple_of(3);
     Bug {
         framework: "tinynn".into(),
         release: release.into(),
@@ -80,9 +80,9 @@ pub fn bug(number: u64) -> Bug {
         url: format!("https://github.com/tinynn/tinynn/pull/{number}"),
         pr: number,
         prs: vec![number, number + 1],
-        resolution: if number % 7 == 0 { Resolution::NotFound } else { Resolution::Unique },
-        fix: (number % 7 != 0).then(|| commit(2 * number + 1)),
-        buggy: (number % 7 != 0).then(|| commit(2 * number)),
+        resolution: if number.is_multiple_of(7) { Resolution::NotFound } else { Resolution::Unique },
+        fix: (!number.is_multiple_of(7)).then(|| commit(2 * number + 1)),
+        buggy: (!number.is_multiple_of(7)).then(|| commit(2 * number)),
         fixed_at: Some(format!("2021-04-{:02}T00:09:00+00:00", 1 + number % 28)),
         files: vec![file(&format!("src/{number}{MARKUP}.c"), "cpp-cpu"), file("test.py", "test")],
         lines_added: u32::try_from(number).unwrap(),
