@@ -4,11 +4,15 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::classify::Scanner;
 
 /// zstd's own default; build logs shrink to a twentieth.
 const LEVEL: i32 = 3;
+/// What was written is readable this long afterwards at the latest, once more is written: others
+/// follow the log. More often would cost compression.
+const VISIBLE: Duration = Duration::from_millis(250);
 
 /// A log that is being written. It gets its name only when finished.
 pub(crate) struct LogFile {
@@ -17,6 +21,7 @@ pub(crate) struct LogFile {
     encoder: zstd::Encoder<'static, File>,
     lines: u64,
     at_line_start: bool,
+    flushed: Instant,
 }
 
 impl LogFile {
@@ -26,7 +31,7 @@ impl LogFile {
         let partial = folder.join(".part-log.zst");
         let encoder = zstd::Encoder::new(File::create(&partial)?, LEVEL)?;
         let path = folder.join("log.zst");
-        Ok(Self { partial, path, encoder, lines: 0, at_line_start: true })
+        Ok(Self { partial, path, encoder, lines: 0, at_line_start: true, flushed: Instant::now() })
     }
 
     /// Adds output as it came.
@@ -35,6 +40,10 @@ impl LogFile {
         if let Some(last) = bytes.last() {
             self.lines += bytes.iter().filter(|b| **b == b'\n').count() as u64;
             self.at_line_start = *last == b'\n';
+        }
+        if self.flushed.elapsed() >= VISIBLE {
+            self.encoder.flush()?;
+            self.flushed = Instant::now();
         }
         Ok(())
     }

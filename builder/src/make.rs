@@ -82,6 +82,13 @@ impl Workshop<'_> {
         fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
         let folder = self.study.build_dir(&job.id);
         let log = LogFile::create(&folder).map_err(BuildError::io(&folder))?;
+        // Tells whoever looks on what the log that is growing here belongs to.
+        let note = folder.join("building.json");
+        let text = serde_json::json!({
+            "what": job.describe(), "since": study::store::now(), "process": std::process::id(),
+        });
+        study::files::write_whole(&note, text.to_string().as_bytes())
+            .map_err(BuildError::io(&note))?;
         let mut bench = Bench {
             shop: self,
             toolchain,
@@ -94,6 +101,8 @@ impl Workshop<'_> {
         let outcome = bench.work().await;
         let Bench { log, mut record, began, .. } = bench;
         log.finish().map_err(BuildError::io(&folder))?;
+        // Left behind it says nothing: without a growing log nobody reads it.
+        let _ = fs::remove_file(&note);
         record.finished = study::store::now();
         record.seconds = began.elapsed().as_secs_f64();
         record.scratch_bytes = containers::folder_bytes(&scratch);

@@ -182,7 +182,7 @@ fn follow(
                         let event = Event::default()
                             .event("lines")
                             .id(at.from.to_string())
-                            .data(rows(first, &lines));
+                            .data(rows(first, &lines, true));
                         return Some((Ok(event), at));
                     }
                     if !growing && at.from >= page.total {
@@ -206,14 +206,12 @@ fn follow(
     stream(events).into_response()
 }
 
-/// Lines of a log as HTML, numbered from 1.
-pub(crate) fn rows(first: u64, lines: &[String]) -> String {
+/// Lines of a log as HTML, numbered from 1; if `named`, each can be linked to.
+pub(crate) fn rows(first: u64, lines: &[String], named: bool) -> String {
     let mut text = String::new();
     for (number, line) in (first + 1..).zip(lines) {
-        text += &format!(
-            "<span class=\"l\" id=\"L{number}\" data-n=\"{number}\">{}\n</span>",
-            ansi::html(line)
-        );
+        let id = if named { format!(" id=\"L{number}\"") } else { String::new() };
+        text += &format!("<span class=\"l\"{id} data-n=\"{number}\">{}\n</span>", ansi::html(line));
     }
     text
 }

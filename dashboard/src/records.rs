@@ -116,9 +116,11 @@ impl Records {
     }
 }
 
+type Encode = dyn Fn(&Records) -> Result<Vec<u8>, String> + Send + Sync;
+
 /// What writes a table in a form of its own, such as Parquet.
 #[derive(Clone)]
-pub struct Encoder(Arc<dyn Fn(&Records) -> Result<Vec<u8>, String> + Send + Sync>);
+pub struct Encoder(Arc<Encode>);
 
 impl Encoder {
     /// An encoder that calls `encode`.

@@ -2,6 +2,7 @@
 //! so that every view has an address.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use study::Resolution;
 
@@ -175,52 +176,9 @@ impl Filter {
     pub fn pages(&self, rows: usize) -> u64 {
         (rows as u64).div_ceil(self.per).max(1)
     }
-
-    /// What may be chosen for each parameter, from what there is.
-    pub fn choices(snapshot: &Snapshot) -> Choices {
-        let mut releases: Vec<(&Vec<u64>, &str)> = snapshot
-            .rows
-            .iter()
-            .map(|row| (&row.release_key, row.bug.release.as_str()))
-            .filter(|(_, release)| !release.is_empty())
-            .collect();
-        releases.sort_unstable();
-        releases.dedup();
-        let collect = |texts: Vec<&String>| -> Vec<String> {
-            let mut texts: Vec<String> = texts.into_iter().cloned().collect();
-            texts.sort_unstable();
-            texts.dedup();
-            texts
-        };
-        let rows = || snapshot.rows.iter();
-        let present = |name: &str| rows().any(|row| row.bug.resolution.as_str() == name);
-        let words = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let mut labels: Vec<String> = words(&LabelState::ALL.map(LabelState::name));
-        labels.extend(snapshot.files.labels.criteria.iter().cloned());
-        let mut verdicts: Vec<String> =
-            study::Verdict::ALL.iter().map(ToString::to_string).collect();
-        verdicts.push("none".into());
-        let steps = snapshot.funnel.steps();
-        let mut lost: Vec<String> = steps.iter().skip(1).map(|step| step.0.to_owned()).collect();
-        lost.push("none".into());
-        Choices {
-            releases: releases.into_iter().map(|(_, release)| release.to_owned()).collect(),
-            sections: collect(rows().flat_map(|row| &row.bug.section).collect()),
-            scopes: collect(rows().flat_map(|row| &row.bug.scope).collect()),
-            resolutions: Resolution::ALL
-                .iter()
-                .map(ToString::to_string)
-                .filter(|name| present(name))
-                .collect(),
-            labels,
-            builds: words(&BuildState::ALL.map(BuildState::name)),
-            verdicts,
-            lost,
-        }
-    }
 }
 
-/// What may be chosen.
+/// What may be chosen for each parameter.
 #[derive(Debug)]
 pub(crate) struct Choices {
     pub releases: Vec<String>,
@@ -231,4 +189,38 @@ pub(crate) struct Choices {
     pub builds: Vec<String>,
     pub verdicts: Vec<String>,
     pub lost: Vec<String>,
+}
+
+impl Choices {
+    /// What may be chosen, from what there is.
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let rows = || snapshot.rows.iter();
+        let releases: BTreeSet<(&[u64], &str)> = rows()
+            .map(|row| (row.release_key.as_slice(), row.bug.release.as_str()))
+            .filter(|(_, release)| !release.is_empty())
+            .collect();
+        let sections: BTreeSet<&String> = rows().flat_map(|row| &row.bug.section).collect();
+        let scopes: BTreeSet<&String> = rows().flat_map(|row| &row.bug.scope).collect();
+        let resolutions: BTreeSet<Resolution> = rows().map(|row| row.bug.resolution).collect();
+        let words =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).into()).collect() };
+        let mut labels = words(&LabelState::ALL.map(LabelState::name));
+        labels.extend(snapshot.files.labels.criteria.iter().cloned());
+        let mut verdicts: Vec<String> =
+            study::Verdict::ALL.iter().map(ToString::to_string).collect();
+        verdicts.push("none".into());
+        let steps = snapshot.funnel.steps();
+        let mut lost: Vec<String> = steps.iter().skip(1).map(|step| step.0.to_owned()).collect();
+        lost.push("none".into());
+        Self {
+            releases: releases.into_iter().map(|(_, release)| release.to_owned()).collect(),
+            sections: sections.into_iter().cloned().collect(),
+            scopes: scopes.into_iter().cloned().collect(),
+            resolutions: resolutions.iter().map(ToString::to_string).collect(),
+            labels,
+            builds: words(&BuildState::ALL.map(BuildState::name)),
+            verdicts,
+            lost,
+        }
+    }
 }

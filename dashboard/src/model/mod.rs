@@ -12,7 +12,7 @@ mod pair;
 mod reach;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use study::funnel::{self, Funnel};
 use study::selection::Choice;
@@ -26,7 +26,7 @@ pub(crate) use attention::{Attention, attention};
 pub(crate) use bugs::Row;
 pub(crate) use builds::{BuildDetails, Building, under_way};
 pub(crate) use files::Files;
-pub(crate) use filter::{Filter, PER_PAGE};
+pub(crate) use filter::{Choices, Filter, PER_PAGE};
 pub(crate) use labels::{Answers, criteria_of};
 pub(crate) use manifest::{Factor, factors, flatten};
 pub(crate) use pair::{Compared, RunPair, Side, compare, compared};
@@ -44,6 +44,7 @@ pub(crate) struct Snapshot {
     pub builds: Vec<(BugId, Evaluation, ArtifactRecord)>,
     pub running: Vec<RunState>,
     pub building: Vec<Building>,
+    choices: OnceLock<Choices>,
 }
 
 impl Snapshot {
@@ -76,6 +77,7 @@ impl Snapshot {
             builds,
             running,
             building,
+            choices: OnceLock::new(),
         };
         snapshot.fill(study);
         Ok(snapshot)
@@ -122,6 +124,11 @@ impl Snapshot {
         self.places =
             rows.iter().enumerate().map(|(place, row)| (row.bug.id.clone(), place)).collect();
         self.rows = rows;
+    }
+
+    /// What may be chosen for a list of bugs.
+    pub fn choices(&self) -> &Choices {
+        self.choices.get_or_init(|| Choices::new(self))
     }
 
     /// A bug.

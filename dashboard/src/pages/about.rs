@@ -139,7 +139,13 @@ pub(crate) fn challenge_arrays(app: &App, snapshot: &Snapshot) -> Result<Vec<Arr
 fn challenge(app: &App, arrays: &[Array]) -> Markup {
     let data = &app.study.config.challenge;
     let amount = |n: u32| if n == 0 { "all".to_owned() } else { count(n) };
-    let size = std::fs::metadata(app.store.path()).map(|file| file.len()).unwrap_or_default();
+    // What is newest lies in the log beside the store until it is moved over.
+    let part = |end: &str| {
+        let mut path = app.store.path().to_owned().into_os_string();
+        path.push(end);
+        std::fs::metadata(path).map_or(0, |file| file.len())
+    };
+    let size = part("") + part("-wal");
     html! {
         p { strong { (data.name) } ": " (amount(data.train_samples)) " samples to train, "
             (count(data.validation_samples)) " to validate, " (amount(data.test_samples)) " to test." }

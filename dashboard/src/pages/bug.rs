@@ -154,7 +154,7 @@ fn conclusion(entry: &VerdictEntry, tests: &[&Test]) -> Markup {
     html! {
         section aria-labelledby="verdict" {
             h2 #verdict { "Verdict" }
-            p.lead { (badge(&entry.verdict)) " " (entry.reason) }
+            p.lead { (badge(&entry.verdict)) " " (prose(&entry.reason)) }
             @if let Some(identity) = entry.identity {
                 p.quiet { (count(identity.equal_pairs)) " of " (count(identity.pairs)) " pairs of runs are bit-identical." }
             }
@@ -346,7 +346,7 @@ fn tail(app: &App, record: &ArtifactRecord) -> Markup {
         Ok(page) => html! {
             details open[!record.is_built()] {
                 summary { "The log's last " (page.lines.len()) " of " (count(page.total)) " lines" }
-                pre.log tabindex="0" role="group" aria-label="The end of the log" { (log_lines(page.first, &page.lines)) }
+                pre.log tabindex="0" role="group" aria-label="The end of the log" { (log_lines(page.first, &page.lines, false)) }
             }
         },
         Err(error) => html! { p.notice { (log.path.display()) ": " (error) } },

@@ -18,7 +18,7 @@ pub(super) fn page(snapshot: &Snapshot, filter: &Filter) -> Page {
                 @if filter.is_narrow() { " of " (count(snapshot.rows.len())) }
                 " bugs"
                 @if filter.is_narrow() { ". " a href="/bugs" { "Show all" } }
-                span.files {
+                span.exports {
                     "As "
                     @for form in ["csv", "json", "parquet"] {
                         @let query = filter.link(|f| { f.page = 1; f.per = PER_PAGE; });
@@ -41,7 +41,7 @@ pub(super) fn page(snapshot: &Snapshot, filter: &Filter) -> Page {
 }
 
 fn form(snapshot: &Snapshot, filter: &Filter) -> Markup {
-    let choices = Filter::choices(snapshot);
+    let choices = snapshot.choices();
     let select = |name: &str, chosen: &str, options: &[String]| {
         html! {
             div {

@@ -117,7 +117,10 @@ fn experiments(app: &App, left: &Side, right: &Side) -> Result<Markup, Problem> 
     let heads = [names[0].as_str(), names[1].as_str()];
     let json =
         |side: &Side| serde_json::to_value(&side.state.experiment).map_err(Problem::internal);
-    let attributes = factors(&json(left)?, &json(right)?);
+    let mut attributes = factors(&json(left)?, &json(right)?);
+    for attribute in attributes.iter_mut().filter(|attribute| attribute.factor == "evaluation") {
+        attribute.counts = false;
+    }
     Ok(html! {
         table.sides {
             caption.hidden { "The two experiments" }

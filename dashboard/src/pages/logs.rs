@@ -100,7 +100,7 @@ fn page(
         (about)
         (leaf)
         pre.log #log tabindex="0" role="log" aria-label=(title) data-follow=[follow.as_deref()] {
-            (log_lines(part.first, &part.lines))
+            (log_lines(part.first, &part.lines, true))
         }
         @if log.growing { p.quiet #follow role="status" { "Still being written." } }
         @if part.lines.len() > 40 { (leaf) }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use study::funnel::Loss;
 
 use super::layout::Page;
-use super::parts::{badge, count, moment};
+use super::parts::{badge, count, moment, prose};
 use crate::model::{Attention, Rate, Snapshot, attention};
 use crate::plot::bar;
 
@@ -86,14 +86,15 @@ fn losses(step: &str, lost: &[Loss]) -> Markup {
                     } @else {
                         span.n { (count(bugs.len())) }
                     }
-                    " " (reason)
+                    " " (prose(reason))
                 }
             }
         }
-        @let shown: usize = reasons.iter().take(REASONS).map(|reason| reason.1.len()).sum();
-        a href={ "/bugs?lost=" (step) } {
-            @if shown < lost.len() { "all " (count(lost.len())) ", " (count(reasons.len())) " reasons" }
-            @else { "show " (if lost.len() == 1 { "it".to_owned() } else { format!("all {}", count(lost.len())) }) }
+        @if lost.len() > 1 {
+            a href={ "/bugs?lost=" (step) } {
+                "all " (count(lost.len()))
+                @if reasons.len() > REASONS { ", " (count(reasons.len())) " reasons" }
+            }
         }
     }
 }
@@ -206,7 +207,7 @@ fn verdicts(snapshot: &Snapshot) -> Markup {
                 }
             }
         }
-        @if let Some(controls) = analysis.controls {
+        @if let Some(controls) = analysis.controls.filter(|c| c.detections.of + c.false_positives.of > 0) {
             p.quiet {
                 "Planted faults found: " (rate(controls.detections)) ". "
                 "False alarms: " (rate(controls.false_positives)) "."

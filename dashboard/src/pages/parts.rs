@@ -167,6 +167,6 @@ fn factor_table(factors: &[&Factor], heads: [&str; 2], caption: &str) -> Markup 
 }
 
 /// The lines of a log, for a block of code.
-pub(super) fn log_lines(first: u64, lines: &[String]) -> Markup {
-    PreEscaped(crate::live::rows(first, lines))
+pub(super) fn log_lines(first: u64, lines: &[String], named: bool) -> Markup {
+    PreEscaped(crate::live::rows(first, lines, named))
 }
