@@ -155,7 +155,7 @@ async fn broken_commits_are_results_with_class_line_and_place() {
     let record = lab.study.build_dir(&id).join("record.json");
     let before = fs::metadata(&record).unwrap().modified().unwrap();
     let class = builder::FailureClass::Compile;
-    lab.build(&builder::BuildOptions { retry: Some(class), ..lab.options() }).await;
+    lab.build(&builder::BuildOptions { retry: Some(builder::Retry::Class(class)), ..lab.options() }).await;
     assert!(fs::metadata(&record).unwrap().modified().unwrap() > before);
 }
 
