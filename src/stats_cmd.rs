@@ -65,7 +65,8 @@ pub fn analyse_study(
     };
     let input = stats::store::read(store).map_err(Failure::input)?;
     options.invalid = input.invalid;
-    let analysis = stats::analyse(&input.results, &options);
+    let mut analysis = stats::analyse(&input.results, &options);
+    analysis.add_identical(&input.identical, options.seed_policy);
     let file = study.analysis_file();
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)
