@@ -87,7 +87,12 @@ pub async fn clean(
 
 fn folders(study: &Study) -> Result<Vec<PathBuf>, BuildError> {
     let mut found = Vec::new();
-    for (folder, prefix) in [(layout::scratch_dir(study), ""), (study.artifacts_dir(), ".part-"), (study.cache_dir().join("releases"), ".part-"), (study.cache_dir().join("wheels"), ".part-")] {
+    for (folder, prefix) in [
+        (layout::scratch_dir(study), ""),
+        (study.artifacts_dir(), ".part-"),
+        (study.cache_dir().join("releases"), ".part-"),
+        (study.cache_dir().join("wheels"), ".part-"),
+    ] {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,

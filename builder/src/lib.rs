@@ -51,11 +51,11 @@ pub use content::{Content, FileEntry, FileKind};
 pub use cost::Dependents;
 pub use error::BuildError;
 pub use event::Event;
+pub use gc::Garbage;
 pub use identity::{Identity, ReleaseIdentity};
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, ToolchainImage, prepare};
 pub use inspect::{
-    Difference, FailureCount, Verification, collect_garbage, difference,
-    report, verify,
+    Difference, FailureCount, Verification, collect_garbage, difference, report, verify,
 };
 pub use layout::study_mark;
 pub use lock::{Lock, Locked, Moved, check as check_lock, lock as lock_toolchains, lock_file};
@@ -67,11 +67,11 @@ pub use options::{
 pub use overlay::OverlaidFile;
 pub use pair::mismatches;
 pub use patches::Patch;
-pub use sections::SectionDifference;
 pub use probe::{Probe, probe};
 pub use queue::build;
 pub use rebuild::Rebuilt;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
+pub use sections::SectionDifference;
 pub use submodules::{Submodule, mirrors_dir};
 pub use suits::{
     AUTO, Suited, ToolchainChoice, for_bugs as choose_toolchains, in_use as toolchains_in_use,

@@ -133,7 +133,12 @@ impl Workshop<'_> {
     }
 
     /// The record of a build that begins.
-    pub(crate) fn begin_record(&self, job: &Job, toolchain: &ReadyToolchain, attempt: u32) -> BuildRecord {
+    pub(crate) fn begin_record(
+        &self,
+        job: &Job,
+        toolchain: &ReadyToolchain,
+        attempt: u32,
+    ) -> BuildRecord {
         let info = self.docker.info();
         let host = BTreeMap::from([
             ("architecture".to_owned(), info.architecture.clone()),

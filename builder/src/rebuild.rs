@@ -57,7 +57,10 @@ impl Workshop<'_> {
     /// Builds an artifact that is there again, beside it, and compares the two. The artifact stays;
     /// the result is kept in `builds/<id>/rebuild/`.
     pub(crate) async fn make_again(&self, job: &Job) -> Result<Rebuilt, BuildError> {
-        (self.progress)(Event::Started { id: job.id.clone(), what: format!("{} again", job.describe()) });
+        (self.progress)(Event::Started {
+            id: job.id.clone(),
+            what: format!("{} again", job.describe()),
+        });
         let toolchain = self.toolchain_of(job)?;
         let began = Instant::now();
         let scratch = layout::scratch_dir(self.study).join(format!("again-{}", job.id));

@@ -39,8 +39,11 @@ pub fn compare(cli: &Cli) -> Result<(), Failure> {
         };
         let difference = &pair.difference;
         let mut differs: Vec<String> = difference.changed.iter().map(named).collect();
-        differs.extend(difference.only_first.iter().map(|path| format!("{path} ({} only)", pair.first)));
-        differs.extend(difference.only_second.iter().map(|path| format!("{path} (corrected only)")));
+        differs.extend(
+            difference.only_first.iter().map(|path| format!("{path} ({} only)", pair.first)),
+        );
+        differs
+            .extend(difference.only_second.iter().map(|path| format!("{path} (corrected only)")));
         let unexplained = pair.unexplained.iter().chain(&pair.mismatches);
         rows.push([
             pair.bug.to_string(),
