@@ -83,6 +83,7 @@ pub fn analyse_study(
     options.invalid = input.invalid;
     let mut analysis = stats::analyse(&input.results, &options);
     known_faults(&analysis, rules)?;
+    analysis.add_identical(&input.identical, options.seed_policy);
     analysis.inputs = Some(inputs);
     let file = study.analysis_file();
     let results = file.with_file_name("results.csv");

@@ -59,6 +59,8 @@ pub(crate) struct Bench<'a> {
     pub log: LogFile,
     pub record: BuildRecord,
     pub began: Instant,
+    /// Whether every object is compiled anew.
+    pub without_cache: bool,
 }
 
 impl Bench<'_> {
@@ -336,9 +338,15 @@ impl Bench<'_> {
             ("CCACHE_TEMPDIR", "/tmp/ccache"),
             ("PYTHONDONTWRITEBYTECODE", "1"),
             ("PYTHONHASHSEED", "0"),
+            // For recipes that set no other: the same for all commits, so that no side of a pair
+            // has a date of its own.
+            ("SOURCE_DATE_EPOCH", "1577836800"),
         ];
         for (name, value) in fixed {
             spec = spec.env(name, value);
+        }
+        if self.without_cache {
+            spec = spec.env("CCACHE_DISABLE", "1");
         }
         for (name, value) in recipe.environment.iter().chain(&self.job.identity.flags) {
             spec = spec.env(name, value);

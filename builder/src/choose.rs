@@ -152,6 +152,7 @@ impl<'a> Chooser<'a> {
         files: Vec<(String, String)>,
     ) -> Result<Chosen, BuildError> {
         let mut passed: Vec<String> = Vec::new();
+        let mut conflict: Option<Base> = None;
         for release in candidates {
             let base = self.base(&release).await?;
             let Base::Ready(laid_out) = &base else {
@@ -164,8 +165,11 @@ impl<'a> Chooser<'a> {
             let read = |path: &str| laid_out.read(path);
             match overlay::take_back(repository, commits, &files, &read) {
                 Ok(_) => {
-                    passed
-                        .insert(0, format!("{} is the earliest that has the fix", release.name()));
+                    let what = match conflict {
+                        None => "is the earliest that has the fix",
+                        Some(_) => "is the earliest in which the fix can be taken back",
+                    };
+                    passed.insert(0, format!("{} {what}", release.name()));
                     return Ok(chosen(Way::Overlay { base, files }, passed.join("; ")));
                 }
                 Err(Refusal::Absent { file, what }) => {
@@ -173,10 +177,13 @@ impl<'a> Chooser<'a> {
                 }
                 Err(refusal @ Refusal::Conflict { .. }) => {
                     passed.push(format!("{}: {refusal}", release.name()));
-                    return Ok(chosen(Way::Refused(Some(base)), passed.join("; ")));
+                    conflict.get_or_insert(base);
                 }
                 Err(refusal) => return Err(BuildError::Request(refusal.to_string())),
             }
+        }
+        if conflict.is_some() {
+            return Ok(chosen(Way::Refused(conflict), passed.join("; ")));
         }
         let reason = format!("no release has its fix: {}", passed.join("; "));
         Ok(chosen(Way::Refused(None), reason))

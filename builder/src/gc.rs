@@ -8,7 +8,7 @@ use serde::Serialize;
 use study::Study;
 
 use crate::error::BuildError;
-use crate::layout;
+use crate::{layout, share};
 
 /// Something that no build needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +24,13 @@ pub enum Garbage {
         /// Where it is.
         path: PathBuf,
     },
+    /// Shared files that no artifact has any more.
+    Shared {
+        /// How many.
+        files: usize,
+        /// What they occupy.
+        bytes: u64,
+    },
 }
 
 impl fmt::Display for Garbage {
@@ -31,6 +38,9 @@ impl fmt::Display for Garbage {
         match self {
             Self::Container { name } => write!(f, "container {name}"),
             Self::Folder { path } => write!(f, "folder {}", path.display()),
+            Self::Shared { files, bytes } => {
+                write!(f, "{files} shared files of no artifact, {bytes} bytes")
+            }
         }
     }
 }
@@ -62,12 +72,27 @@ pub async fn clean(
         }
         found.push(Garbage::Folder { path });
     }
+    let unused = share::unused(study)?;
+    if !unused.is_empty() {
+        let bytes = unused.iter().map(|(_, bytes)| bytes).sum();
+        found.push(Garbage::Shared { files: unused.len(), bytes });
+    }
+    for (path, _) in unused {
+        if !dry_run {
+            std::fs::remove_file(&path).map_err(BuildError::io(&path))?;
+        }
+    }
     Ok(found)
 }
 
 fn folders(study: &Study) -> Result<Vec<PathBuf>, BuildError> {
     let mut found = Vec::new();
-    for (folder, prefix) in [(layout::scratch_dir(study), ""), (study.artifacts_dir(), ".part-")] {
+    for (folder, prefix) in [
+        (layout::scratch_dir(study), ""),
+        (study.artifacts_dir(), ".part-"),
+        (study.cache_dir().join("releases"), ".part-"),
+        (study.cache_dir().join("wheels"), ".part-"),
+    ] {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,

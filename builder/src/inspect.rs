@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use containers::Docker;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use study::{ArtifactId, ArtifactStatus, BugId, Evaluation, Study};
 
 use crate::content::{Content, FileEntry};
 use crate::error::BuildError;
 use crate::gc::{self, Garbage};
-use crate::pair::mismatches;
 use crate::record::BuildRecord;
 
 /// What became of an artifact since it was stored.
@@ -116,7 +115,7 @@ fn provenance_problem(folder: &Path, content: &Content) -> Option<String> {
 }
 
 /// How two artifacts differ.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Files that are the same in both.
     pub same: usize,
@@ -135,7 +134,8 @@ impl Difference {
         self.names().next().is_none()
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names of all files that are not the same.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         [&self.changed, &self.only_first, &self.only_second]
             .into_iter()
             .flatten()
@@ -161,54 +161,6 @@ pub fn difference(first: &Content, second: &Content) -> Difference {
     found.only_second =
         right.keys().filter(|path| !left.contains_key(*path)).map(|p| (*p).to_owned()).collect();
     found
-}
-
-/// The comparison of a bug's two artifacts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PairComparison {
-    /// The bug.
-    pub bug: BugId,
-    /// The side that has the bug or the fault.
-    pub first: Evaluation,
-    /// What differs between it (first) and the corrected side (second).
-    pub difference: Difference,
-    /// What else than the commit or the fault is not the same on both sides. A pair with anything
-    /// here must not be compared.
-    pub mismatches: Vec<String>,
-}
-
-/// Compares the two artifacts of every bug that has both.
-///
-/// # Errors
-/// If the study cannot be read or a record is damaged.
-pub fn compare(study: &Study) -> Result<Vec<PairComparison>, BuildError> {
-    let mut sides: BTreeMap<BugId, BTreeMap<Evaluation, ArtifactId>> = BTreeMap::new();
-    for (bug, evaluation, record) in study.store()?.builds()? {
-        if record.is_built() {
-            sides.entry(bug).or_default().insert(evaluation, record.id);
-        }
-    }
-    let mut pairs = Vec::new();
-    for (bug, sides) in sides {
-        let Some(corrected) = sides.get(&Evaluation::Corrected) else { continue };
-        for first in [Evaluation::Buggy, Evaluation::Artificial] {
-            let Some(id) = sides.get(&first) else { continue };
-            let (a, b) = (read(study, id)?, read(study, corrected)?);
-            pairs.push(PairComparison {
-                bug: bug.clone(),
-                first,
-                difference: difference(&a.1, &b.1),
-                mismatches: mismatches(&a.0, &b.0),
-            });
-        }
-    }
-    Ok(pairs)
-}
-
-fn read(study: &Study, id: &ArtifactId) -> Result<(BuildRecord, Content), BuildError> {
-    let folder = study.artifact_dir(id);
-    let record = BuildRecord::read(&folder.join("record.json"))?;
-    Ok((record, read_content(&folder)?))
 }
 
 /// Failed builds of a class.

@@ -11,6 +11,7 @@ mod changed_tests;
 mod checkout;
 mod choose;
 mod classify;
+mod compare;
 mod content;
 mod cost;
 mod error;
@@ -32,8 +33,11 @@ mod plan;
 mod probe;
 mod provenance;
 mod queue;
+mod rebuild;
 mod record;
 mod release;
+mod sections;
+mod share;
 mod source;
 mod submodules;
 mod suits;
@@ -44,29 +48,32 @@ mod wheel;
 pub use catalogue::{Entry, Shown, entries, export, find, show};
 pub use checkout::{Checkout, CheckoutError, export as export_tree};
 pub use classify::{Failure, FailureClass};
+pub use compare::{PairComparison, compare};
 pub use content::{Content, FileEntry, FileKind};
 pub use cost::Dependents;
 pub use error::BuildError;
 pub use event::Event;
+pub use gc::Garbage;
 pub use identity::{Identity, ReleaseIdentity};
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, ToolchainImage, prepare};
 pub use inspect::{
-    Difference, FailureCount, PairComparison, Verification, collect_garbage, compare, difference,
-    report, verify,
+    Difference, FailureCount, Verification, collect_garbage, difference, report, verify,
 };
 pub use layout::study_mark;
 pub use lock::{Lock, Locked, Moved, check as check_lock, lock as lock_toolchains, lock_file};
 pub use log::read_log;
 pub use mirror::{MirrorOutcome, Mirrored, mirror};
 pub use options::{
-    BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, SideBuild,
+    BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, Retry, SideBuild,
 };
 pub use overlay::OverlaidFile;
 pub use pair::mismatches;
 pub use patches::Patch;
 pub use probe::{Probe, probe};
 pub use queue::build;
+pub use rebuild::Rebuilt;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
+pub use sections::SectionDifference;
 pub use submodules::{Submodule, mirrors_dir};
 pub use suits::{
     AUTO, Assignment, LeftOut, Suited, ToolchainChoice, for_bugs as choose_toolchains,

@@ -19,6 +19,7 @@ use crate::log::LogFile;
 use crate::options::DecidedLimits;
 use crate::provenance;
 use crate::record::{BuildRecord, CacheUse, ImageRef};
+use crate::share;
 
 /// How often a build is tried when the daemon fails under it.
 const ATTEMPTS: u32 = 3;
@@ -68,15 +69,20 @@ impl Workshop<'_> {
         }
     }
 
+    /// The toolchain of an artifact.
+    pub(crate) fn toolchain_of(&self, job: &Job) -> Result<&ReadyToolchain, BuildError> {
+        self.toolchains.get(&job.identity.toolchain).ok_or_else(|| {
+            BuildError::Request(format!("{}: its toolchain is not at hand", job.describe()))
+        })
+    }
+
     /// One attempt. The inner error is the daemon's.
     async fn attempt(
         &self,
         job: &Job,
         attempt: u32,
     ) -> Result<Result<ArtifactRecord, ContainerError>, BuildError> {
-        let toolchain = self.toolchains.get(&job.identity.toolchain).ok_or_else(|| {
-            BuildError::Request(format!("{}: its toolchain is not at hand", job.describe()))
-        })?;
+        let toolchain = self.toolchain_of(job)?;
         let scratch = layout::scratch_dir(self.study).join(job.id.as_str());
         layout::remove_folder(&scratch)?;
         fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
@@ -97,6 +103,7 @@ impl Workshop<'_> {
             log,
             record: self.begin_record(job, toolchain, attempt),
             began: Instant::now(),
+            without_cache: false,
         };
         let outcome = bench.work().await;
         let Bench { log, mut record, began, .. } = bench;
@@ -134,7 +141,13 @@ impl Workshop<'_> {
         Ok(Ok(layout::store_record(&record, status)))
     }
 
-    fn begin_record(&self, job: &Job, toolchain: &ReadyToolchain, attempt: u32) -> BuildRecord {
+    /// The record of a build that begins.
+    pub(crate) fn begin_record(
+        &self,
+        job: &Job,
+        toolchain: &ReadyToolchain,
+        attempt: u32,
+    ) -> BuildRecord {
         let info = self.docker.info();
         let host = BTreeMap::from([
             ("architecture".to_owned(), info.architecture.clone()),
@@ -186,6 +199,7 @@ impl Workshop<'_> {
         fs::create_dir(&part).map_err(BuildError::io(&part))?;
         let files = part.join("files");
         fs::rename(scratch.join("out"), &files).map_err(BuildError::io(&files))?;
+        share::share(self.study, &files, &made.content)?;
         let fault = job.identity.fault.iter().map(|digest| ("fault.py".to_owned(), digest.clone()));
         let release = job.identity.release.iter().map(|r| (r.name.clone(), r.sha256.clone()));
         let inputs: Vec<(String, String)> = fault.chain(release).collect();

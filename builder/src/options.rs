@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use containers::Cancel;
 use serde::Serialize;
-use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig};
+use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig, UnknownWord};
 
 use crate::classify::FailureClass;
+use crate::rebuild::Rebuilt;
 use crate::record::CacheUse;
 use crate::suits::{LeftOut, ToolchainChoice};
 
@@ -19,7 +21,9 @@ pub struct BuildOptions {
     /// Builds at the same time; 0 counts as 1.
     pub jobs: usize,
     /// Try builds again that failed this way.
-    pub retry: Option<FailureClass>,
+    pub retry: Option<Retry>,
+    /// Build again what is there, and compare bit for bit.
+    pub rebuild: bool,
     /// Limits of each build; what is `None` comes from `study.toml` or has a default.
     pub limits: BuildLimits,
     /// Only say what would be done.
@@ -46,6 +50,7 @@ impl BuildOptions {
             bugs: Vec::new(),
             jobs: 1,
             retry: None,
+            rebuild: false,
             limits: BuildLimits::default(),
             dry_run: false,
             toolchains_dir,
@@ -55,6 +60,29 @@ impl BuildOptions {
             faults_dir: None,
             cancel: Cancel::new(),
         }
+    }
+}
+
+/// Which failed builds are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Every one.
+    All,
+    /// Those of a class.
+    Class(FailureClass),
+}
+
+impl FromStr for Retry {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        text.parse().map(Self::Class).map_err(|error: UnknownWord| UnknownWord {
+            expected: format!("all, {}", error.expected),
+            ..error
+        })
     }
 }
 
@@ -141,6 +169,8 @@ pub struct BuildSummary {
     pub reused: usize,
     /// Builds that failed, in this call or before.
     pub failed: usize,
+    /// What was built again to be compared with what was there.
+    pub rebuilt: Vec<Rebuilt>,
     /// Whether nothing was done because only the plan was asked for.
     pub dry_run: bool,
     /// What the plan is expected to take, from what has been built before; none without
@@ -190,6 +220,10 @@ pub struct SideBuild {
     pub strategy: Strategy,
     /// The commit it is made of.
     pub commit: Option<CommitId>,
+    /// Why it is made like this.
+    pub reason: String,
+    /// Why it cannot be made, as far as that is known without trying.
+    pub refused: Option<String>,
     /// What became of it.
     pub outcome: Outcome,
     /// Seconds its build took, whenever that was.

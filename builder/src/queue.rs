@@ -19,7 +19,7 @@ use crate::gc;
 use crate::image::ReadyToolchain;
 use crate::layout::store_record;
 use crate::make::{Workshop, is_there};
-use crate::options::{BuildOptions, BuildSummary, Estimate};
+use crate::options::{BuildOptions, BuildSummary, Estimate, Retry};
 use crate::plan::{self, Plan};
 use crate::record::BuildRecord;
 use crate::release::{Shelf, releases};
@@ -84,6 +84,7 @@ pub async fn build(
     }
     let mut done = known(study, &store, &plan, options)?;
     progress(Event::Planned { artifacts: plan.jobs.len(), known: done.len() });
+    let mut rebuilt = Vec::new();
     if !options.dry_run {
         assign(&store, &plan, &done)?;
         let jobs = options.jobs.max(1);
@@ -98,6 +99,17 @@ pub async fn build(
             cancel: &options.cancel,
             progress,
         };
+        if options.rebuild {
+            for id in done.iter().filter(|(_, done)| done.record.is_built()).map(|(id, _)| id) {
+                if shop.cancel.is_cancelled() {
+                    return Err(BuildError::Interrupted);
+                }
+                check_disk(&shop)?;
+                if let Some(job) = plan.jobs.get(id) {
+                    rebuilt.push(shop.make_again(job).await?);
+                }
+            }
+        }
         check_forecast(&shop, &summary::forecast(study, &plan, &done, jobs)?, jobs)?;
         make_all(&shop, &store, &plan, jobs, &mut done).await?;
         for (bug, evaluation) in pair::refused(study, &plan)? {
@@ -106,7 +118,7 @@ pub async fn build(
     }
     let report =
         summary::Report { study, bugs: &bugs, suited: &suited, plan: &plan, done: &done, options };
-    Ok(BuildSummary { left_out, ..report.summary(began.elapsed())? })
+    Ok(BuildSummary { left_out, rebuilt, ..report.summary(began.elapsed())? })
 }
 
 /// Decides how each mined bug's pair is made.
@@ -233,10 +245,13 @@ fn known(
 }
 
 /// Whether a failure is not to be tried again.
-fn stands(record: &ArtifactRecord, retry: Option<FailureClass>) -> bool {
+fn stands(record: &ArtifactRecord, retry: Option<Retry>) -> bool {
     let ArtifactStatus::Failed { class, .. } = &record.status else { return true };
+    if retry == Some(Retry::All) {
+        return false;
+    }
     match class.parse::<FailureClass>() {
-        Ok(class) => !class.is_passing() && retry != Some(class),
+        Ok(class) => !class.is_passing() && retry != Some(Retry::Class(class)),
         // A class of a later program: leave it alone.
         Err(_) => true,
     }

@@ -5,9 +5,10 @@ mod support;
 
 use reproduceml_builder as builder;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use builder::{BuildRecord, Outcome};
-use study::{ArtifactStatus, Evaluation};
+use study::{ArtifactStatus, Bug, BugId, ChangedFile, CommitId, Evaluation, Resolution};
 use support::{Lab, failure, outcome};
 
 const A1: &str = "int a(void) { return 1; }\n";
@@ -129,7 +130,7 @@ async fn broken_commits_are_results_with_class_line_and_place() {
     tree.remove("Makefile");
     let bad = lab.commit(&tree);
     bugs.push((lab.bug(21, &bad, &good), "configure", "No rule to make target"));
-    let gone = study::CommitId::new("1".repeat(40)).unwrap();
+    let gone = CommitId::new("1".repeat(40)).unwrap();
     bugs.push((lab.bug(22, &gone, &good), "checkout", "fetch it first"));
 
     let summary = lab.build(&lab.options()).await;
@@ -155,7 +156,11 @@ async fn broken_commits_are_results_with_class_line_and_place() {
     let record = lab.study.build_dir(&id).join("record.json");
     let before = fs::metadata(&record).unwrap().modified().unwrap();
     let class = builder::FailureClass::Compile;
-    lab.build(&builder::BuildOptions { retry: Some(class), ..lab.options() }).await;
+    lab.build(&builder::BuildOptions {
+        retry: Some(builder::Retry::Class(class)),
+        ..lab.options()
+    })
+    .await;
     assert!(fs::metadata(&record).unwrap().modified().unwrap() > before);
 }
 
@@ -184,4 +189,132 @@ async fn a_fault_is_planted_on_what_was_compiled() {
     let record = store.artifact(artificial.artifact.as_ref().unwrap()).unwrap().unwrap();
     assert_eq!(record.fault.as_deref(), Some("broken.py"));
     assert!(matches!(record.status, ArtifactStatus::Built { .. }));
+}
+
+/// A library that holds the moment of its build.
+const MOMENT: &str = "int b(void) { return 7; }\nlong built(void) { return BUILT; }\n";
+
+#[tokio::test]
+async fn a_build_that_embeds_a_time_is_caught_when_built_again() {
+    let name = "a_build_that_embeds_a_time_is_caught_when_built_again";
+    let Some(_) = support::docker(name).await else { return };
+    let mut lab = Lab::new();
+    let steady = lab.commit(&Lab::tree(A1, B));
+    let mut tree = Lab::tree(A2, MOMENT);
+    let make = support::MAKEFILE.replace("-fPIC -c", "-fPIC -DBUILT=$$(date +%s%N) -c");
+    tree.insert("Makefile".into(), make);
+    let moody = lab.commit(&tree);
+    lab.bug(1, &steady, &moody);
+    lab.build(&lab.options()).await;
+
+    let options = builder::BuildOptions { rebuild: true, ..lab.options() };
+    let again = lab.build(&options).await;
+    assert_eq!((again.rebuilt.len(), again.built, again.reused), (2, 0, 2));
+    let of = |side: usize| {
+        let id = again.bugs[0].sides[side].artifact.as_ref().unwrap();
+        again.rebuilt.iter().find(|one| one.artifact == *id).unwrap()
+    };
+    assert!(of(0).same && of(0).difference.is_empty(), "{:?}", of(0));
+    let other = of(1);
+    assert_eq!(other.difference.changed, ["site/toy/libtoy.so"]);
+    assert!(!other.same && other.describe().contains(".text"), "{}", other.describe());
+    // The artifact that was there stays, and the result is kept.
+    assert!(builder::verify(&lab.study).unwrap().iter().all(|one| one.problems.is_empty()));
+    let kept = lab.study.build_dir(&other.artifact).join("rebuild/comparison.json");
+    let kept: builder::Rebuilt = serde_json::from_slice(&fs::read(kept).unwrap()).unwrap();
+    assert_eq!(kept, *other);
+}
+
+#[tokio::test]
+async fn pairs_are_compared_by_section_and_what_the_fix_does_not_explain_is_flagged() {
+    let name = "pairs_are_compared_by_section_and_what_the_fix_does_not_explain_is_flagged";
+    let Some(_) = support::docker(name).await else { return };
+    let mut lab = Lab::new();
+    let one = lab.commit(&Lab::tree(A1, B));
+    let two = lab.commit(&Lab::tree(A2, B));
+    let mut tree = Lab::tree(A2, B);
+    tree.insert("README".into(), "words".into());
+    let three = lab.commit(&tree);
+    let scoped = |id: BugId, (buggy, fix): (&CommitId, &CommitId), path: &str, kind: &str| Bug {
+        buggy: Some(buggy.clone()),
+        fix: Some(fix.clone()),
+        fixed_at: Some("2020-01-01T00:00:00Z".into()),
+        files: vec![ChangedFile { path: path.into(), kind: kind.into(), added: 1, removed: 1 }],
+        scope: vec![kind.into()],
+        ..support::blank(id, Resolution::Unique)
+    };
+    let ids: Vec<BugId> = (1..=3).map(BugId::of_pull_request).collect();
+    lab.keep(scoped(ids[0].clone(), (&one, &two), "a.c", "cpp-cpu"));
+    lab.keep(scoped(ids[1].clone(), (&one, &two), "python/other.py", "python"));
+    lab.keep(scoped(ids[2].clone(), (&two, &three), "README", "docs"));
+    let summary = lab.build(&lab.options()).await;
+    assert_eq!((summary.built, summary.pairs), (3, 3));
+
+    let pairs = builder::compare(&lab.study).unwrap();
+    let names: Vec<&str> =
+        pairs[0].sections["site/toy/libtoy.so"].iter().map(|s| s.name.as_str()).collect();
+    assert!(names.contains(&".text") && !names.contains(&".dynstr"), "{names:?}");
+    assert_eq!(pairs[0].unexplained, Vec::<String>::new());
+    assert!(pairs[1].unexplained[0].contains("libtoy.so"), "{:?}", pairs[1].unexplained);
+    assert!(pairs[2].identical && pairs[2].difference.is_empty());
+    assert!(!pairs[0].identical && !pairs[1].identical);
+    let same = lab.study.store().unwrap().identical_pairs().unwrap();
+    assert_eq!(same.into_iter().collect::<Vec<_>>(), [ids[2].clone()]);
+    let kept = lab.study.root().join("builds/pairs/pr1-buggy/comparison.json");
+    let kept: builder::PairComparison = serde_json::from_slice(&fs::read(kept).unwrap()).unwrap();
+    assert_eq!(kept, pairs[0]);
+
+    // Files that two artifacts hold are one file with two names, until no artifact has them.
+    let inode = |side: usize, file: &str| {
+        let id = summary.bugs[2].sides[side].artifact.as_ref().unwrap();
+        let path = lab.study.artifact_dir(id).join("files/site/toy").join(file);
+        fs::metadata(path).unwrap().ino()
+    };
+    assert_eq!(inode(0, "libtoy.so"), inode(1, "libtoy.so"));
+    assert!(builder::verify(&lab.study).unwrap().iter().all(|one| one.problems.is_empty()));
+    assert_eq!(builder::collect_garbage(&lab.study, true).await.unwrap(), vec![]);
+
+    // One is taken out whole, by the first characters of its identifier.
+    let id = summary.bugs[0].sides[0].artifact.clone().unwrap();
+    let target = lab.folder.path().join("out");
+    let content = builder::export(&lab.study, id.short(), &target).unwrap();
+    assert_eq!(content, builder::show(&lab.study, id.short()).unwrap().content.unwrap());
+    assert!(target.join("files/site/toy/libtoy.so").is_file());
+    assert!(target.join("provenance.json").is_file());
+    let error = builder::export(&lab.study, id.short(), &target).unwrap_err();
+    assert!(error.to_string().contains("expected an empty folder"), "{error}");
+    assert_eq!(builder::entries(&lab.study).unwrap().len(), 3);
+    for bug in &summary.bugs {
+        for side in &bug.sides {
+            let _ = fs::remove_dir_all(lab.study.artifact_dir(side.artifact.as_ref().unwrap()));
+        }
+    }
+    let garbage = builder::collect_garbage(&lab.study, false).await.unwrap();
+    assert!(
+        matches!(garbage.as_slice(), [builder::Garbage::Shared { files: 2, .. }]),
+        "{garbage:?}"
+    );
+    assert_eq!(builder::collect_garbage(&lab.study, true).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn every_failure_is_tried_again_when_asked() {
+    let Some(_) = support::docker("every_failure_is_tried_again_when_asked").await else { return };
+    let mut lab = Lab::new();
+    let good = lab.commit(&Lab::tree(A1, B));
+    let bad = lab.commit(&Lab::tree("oops\n", B));
+    let bug = lab.bug(1, &bad, &good);
+    let summary = lab.build(&lab.options()).await;
+    failure(&summary, &bug, Evaluation::Buggy);
+    let id = summary.bugs[0].sides[0].artifact.clone().unwrap();
+    let started =
+        || BuildRecord::read(&lab.study.build_dir(&id).join("record.json")).unwrap().started;
+    let first = started();
+    lab.build(&lab.options()).await;
+    assert_eq!(started(), first, "a failure stands");
+    lab.build(&builder::BuildOptions { retry: Some("all".parse().unwrap()), ..lab.options() })
+        .await;
+    assert_ne!(started(), first);
+    let error = "nothing".parse::<builder::Retry>().unwrap_err().to_string();
+    assert!(error.contains("all, checkout"), "{error}");
 }

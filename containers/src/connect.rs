@@ -1,11 +1,14 @@
 //! Finding the daemon and agreeing on what it can do.
 
 use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::error::{ContainerError, with_causes};
+use crate::remote::{self, Bridge};
 
 /// The least API version with everything used here: Docker 20.10 (December 2020).
 const LEAST_API: (usize, usize) = (1, 40);
@@ -21,6 +24,8 @@ pub struct Docker {
     pub(crate) client: bollard::Docker,
     host: String,
     info: DaemonInfo,
+    /// What carries the connections to a daemon behind ssh, as long as somebody uses it.
+    _bridge: Option<Arc<Bridge>>,
 }
 
 /// What a daemon says about itself.
@@ -61,21 +66,25 @@ impl Docker {
         }
     }
 
-    /// Connects to the daemon at an address such as `unix:///run/docker.sock`.
+    /// Connects to the daemon at an address such as `unix:///run/docker.sock`, `tcp://host:2375` or
+    /// `ssh://user@host`. With `DOCKER_TLS_VERIFY` set, TCP is spoken over TLS, with the files
+    /// `ca.pem`, `cert.pem` and `key.pem` of `DOCKER_CERT_PATH` (else `~/.docker`).
+    ///
+    /// Folders that containers see are folders of the daemon's machine: a study for a daemon on
+    /// another machine must lie there under the same path.
     ///
     /// # Errors
     ///
     /// As [`Docker::connect`].
     pub async fn connect_to(host: &str) -> Result<Self, ContainerError> {
-        if let Some(path) = host.strip_prefix("unix://") {
-            check_socket(host, path)?;
-        }
-        let client = bollard::Docker::connect_with_host(host).map_err(|error| {
-            ContainerError::BadHost { host: host.into(), detail: with_causes(&error) }
-        })?;
+        let (client, bridge) = open(host)?;
         let missing = |error: &bollard::errors::Error| ContainerError::NotRunning {
             host: host.into(),
-            detail: with_causes(error),
+            // ssh says better what is wrong than a connection that was closed.
+            detail: match bridge.as_ref().map(|bridge| bridge.said()) {
+                Some(said) if !said.is_empty() => said,
+                _ => with_causes(error),
+            },
         };
         let client = tokio::time::timeout(FIRST_ANSWER, client.negotiate_version())
             .await
@@ -108,7 +117,7 @@ impl Docker {
             rootless,
             cgroup_version: raw.cgroup_version.map(|v| v.to_string()).unwrap_or_default(),
         };
-        Ok(Self { client, host: host.into(), info })
+        Ok(Self { client, host: host.into(), info, _bridge: bridge.map(Arc::new) })
     }
 
     /// The address of the daemon.
@@ -135,6 +144,46 @@ impl Docker {
         let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
         if user == 0 { (SANDBOX_ID, SANDBOX_ID) } else { (user, group) }
     }
+}
+
+/// A client for the daemon at an address, not connected yet.
+fn open(host: &str) -> Result<(bollard::Docker, Option<Bridge>), ContainerError> {
+    let bad = |detail: String| ContainerError::BadHost { host: host.into(), detail };
+    if host.starts_with("ssh://") {
+        let dial = remote::ssh(host).map_err(bad)?;
+        let bridge = Bridge::start(dial).map_err(|error| bad(error.to_string()))?;
+        let client = bollard::Docker::connect_with_host(&bridge.address());
+        return Ok((client.map_err(|error| bad(with_causes(&error)))?, Some(bridge)));
+    }
+    if let Some(folder) = remote::certificates(host) {
+        return Ok((open_tls(host, &folder)?, None));
+    }
+    if let Some(path) = host.strip_prefix("unix://") {
+        check_socket(host, path)?;
+    }
+    let client = bollard::Docker::connect_with_host(host);
+    Ok((client.map_err(|error| bad(with_causes(&error)))?, None))
+}
+
+/// A client that shows its certificate and wants to see the daemon's.
+fn open_tls(host: &str, folder: &Path) -> Result<bollard::Docker, ContainerError> {
+    let bad = |detail: String| ContainerError::BadHost { host: host.into(), detail };
+    if let Some(path) = remote::missing_certificate(folder) {
+        return Err(bad(format!(
+            "DOCKER_TLS_VERIFY is set and {} is missing; set DOCKER_CERT_PATH to the folder with \
+             ca.pem, cert.pem and key.pem",
+            path.display()
+        )));
+    }
+    bollard::Docker::connect_with_ssl(
+        host,
+        &folder.join("key.pem"),
+        &folder.join("cert.pem"),
+        &folder.join("ca.pem"),
+        ANY_ANSWER.as_secs(),
+        bollard::API_DEFAULT_VERSION,
+    )
+    .map_err(|error| bad(with_causes(&error)))
 }
 
 /// A user number that no distribution hands out, used in containers when this process is root.

@@ -30,7 +30,7 @@ pub enum ContainerError {
     /// The address in `DOCKER_HOST` is of a kind this program cannot use.
     #[error(
         "DOCKER_HOST is {host}, which this program cannot use: {detail}. Use \
-         unix:///path/to/socket or tcp://host:port"
+         unix:///path/to/socket, tcp://host:port or ssh://user@host"
     )]
     BadHost {
         /// The address as given.

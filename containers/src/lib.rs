@@ -19,6 +19,7 @@ mod connect;
 mod error;
 mod images;
 mod leftovers;
+mod remote;
 mod run;
 mod spec;
 mod watch;

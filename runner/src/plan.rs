@@ -188,6 +188,15 @@ fn pairs(store: &Store, overrides: &Overrides) -> Result<BTreeMap<BugId, Sides>,
             return Err(PlanError::NotBuilt { bug: bug.clone(), reason });
         }
     }
+    // The artifacts of such a pair say all that runs could, unless somebody wants to see them.
+    if overrides.bugs.is_empty() {
+        let identical = store.identical_pairs()?;
+        let built = sides.len();
+        sides.retain(|bug, _| !identical.contains(bug));
+        if sides.is_empty() && built > 0 {
+            return Ok(sides);
+        }
+    }
     sides.retain(|bug, sides| {
         sides.len() == 2
             && sides.iter().all(|(_, record)| record.is_built())

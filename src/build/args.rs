@@ -23,15 +23,19 @@ pub struct BuildArgs {
 pub struct MakeArgs {
     /// Only these bugs; else all that are selected.
     pub bugs: Vec<BugId>,
-    /// Builds at the same time.
+    /// Builds at the same time; they share the machine's processors, and one uses all of them. 0
+    /// counts as 1.
     #[arg(long, default_value_t = 1)]
     pub jobs: u32,
     /// A clone of the framework's repository; else the one of study.toml.
     #[arg(long, value_name = "CLONE")]
     pub repo: Option<PathBuf>,
-    /// Try builds again that failed in this class, like `compile`.
+    /// Try builds again that failed in this class, like `compile`; `all` for every one.
     #[arg(long, value_name = "CLASS")]
     pub retry: Option<String>,
+    /// Build again what is there, without the compiler cache, and compare bit for bit.
+    #[arg(long, conflicts_with_all = ["dry_run", "retry"])]
+    pub rebuild: bool,
     /// Print the plan and build nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -151,6 +155,8 @@ pub enum BuildCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Compare the two artifacts of each bug, file by file and section by section.
+    Compare,
     /// Count the builds that failed, by toolchain and class.
     Report,
     /// Compute every digest of every artifact again.

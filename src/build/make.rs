@@ -20,6 +20,7 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     options.bugs.clone_from(&args.bugs);
     options.jobs = args.jobs as usize;
     options.dry_run = args.dry_run;
+    options.rebuild = args.rebuild;
     options.repo.clone_from(&args.repo);
     options.toolchain.clone_from(&args.toolchain);
     options.frozen = args.locked;
@@ -45,6 +46,18 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
             bug.mismatches.join("; ")
         );
     }
+    for one in summary.rebuilt.iter().filter(|one| !one.same) {
+        tracing::warn!("{} built again is another: {}", one.artifact.short(), one.describe());
+    }
+    warn_of_pairs(&study)?;
+    let other = summary.rebuilt.iter().filter(|one| !one.same).count();
+    if other > 0 {
+        return Err(Failure::stage(anyhow!(
+            "{other} of {} artifacts are not the same when they are built again; warnings above \
+             name what differs",
+            summary.rebuilt.len()
+        )));
+    }
     let refused = summary.bugs.iter().filter(|bug| !bug.mismatches.is_empty()).count();
     if refused > 0 {
         Err(Failure::stage(anyhow!(
@@ -65,6 +78,23 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
             summary.failed
         )))
     }
+}
+
+/// Says which pairs no run can tell apart, and which differ in more than the fix explains.
+fn warn_of_pairs(study: &study::Study) -> Result<(), Failure> {
+    for pair in builder::compare(study).map_err(explain)? {
+        if pair.identical {
+            tracing::warn!(
+                "{}: its two artifacts are the same byte for byte; its verdict is `identical` \
+                 without a run",
+                pair.bug
+            );
+        }
+        for sentence in &pair.unexplained {
+            tracing::warn!("{}: {sentence}", pair.bug);
+        }
+    }
+    Ok(())
 }
 
 pub fn show(progress: &Progress, event: Event) {

@@ -32,6 +32,7 @@ pub async fn build(cli: &Cli, args: &BuildArgs) -> Result<(), Failure> {
                 mirror::Wanted { bugs, from, repo: repo.as_deref(), toolchain, dry_run: *dry_run };
             mirror::mirror(cli, &wanted).await
         }
+        Some(BuildCommand::Compare) => upkeep::compare(cli),
         Some(BuildCommand::Report) => upkeep::report(cli),
         Some(BuildCommand::Verify) => upkeep::verify(cli),
         Some(BuildCommand::Gc { dry_run }) => upkeep::gc(cli, *dry_run).await,

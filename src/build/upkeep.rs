@@ -24,6 +24,37 @@ pub fn report(cli: &Cli) -> Result<(), Failure> {
     output::print(cli.format, &counts, &rows)
 }
 
+/// Compares the two artifacts of each bug.
+pub fn compare(cli: &Cli) -> Result<(), Failure> {
+    let study = studies::open(cli)?;
+    let pairs = builder::compare(&study).map_err(explain)?;
+    let mut rows = Rows::new(&["bug", "same", "differs", "not explained"]);
+    for pair in &pairs {
+        let named = |path: &String| match pair.sections.get(path) {
+            Some(sections) => {
+                let names: Vec<&str> = sections.iter().map(|s| s.name.as_str()).collect();
+                format!("{path} ({})", names.join(" "))
+            }
+            None => path.clone(),
+        };
+        let difference = &pair.difference;
+        let mut differs: Vec<String> = difference.changed.iter().map(named).collect();
+        differs.extend(
+            difference.only_first.iter().map(|path| format!("{path} ({} only)", pair.first)),
+        );
+        differs
+            .extend(difference.only_second.iter().map(|path| format!("{path} (corrected only)")));
+        let unexplained = pair.unexplained.iter().chain(&pair.mismatches);
+        rows.push([
+            pair.bug.to_string(),
+            format!("{} files", difference.same),
+            if pair.identical { "nothing: identical".to_owned() } else { differs.join(", ") },
+            unexplained.cloned().collect::<Vec<_>>().join("; "),
+        ]);
+    }
+    output::print(cli.format, &pairs, &rows)
+}
+
 /// Computes every digest again.
 pub fn verify(cli: &Cli) -> Result<(), Failure> {
     let study = studies::open(cli)?;

@@ -8,6 +8,7 @@ use crate::shift::Interval;
 use crate::signed_rank::SignedRank;
 use crate::spread::FlignerKilleen;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// What is compared with the corrected side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -102,6 +103,30 @@ pub struct BugVerdict {
     pub seed_policy: SeedPolicy,
     /// Comparison of digests; absent where no run has any.
     pub identity: Option<Identity>,
+}
+
+impl Analysis {
+    /// Adds the verdict `identical` for bugs that have no run because their two artifacts are the
+    /// same byte for byte.
+    pub fn add_identical(&mut self, bugs: &BTreeSet<String>, seed_policy: SeedPolicy) {
+        for bug in bugs {
+            if self.verdicts.iter().any(|verdict| verdict.bug == *bug) {
+                continue;
+            }
+            self.verdicts.push(BugVerdict {
+                bug: bug.clone(),
+                kind: Kind::Bug,
+                verdict: Verdict::Identical,
+                reason: "its two artifacts are the same byte for byte, so no run can tell them \
+                         apart"
+                    .to_owned(),
+                runs_buggy: 0,
+                runs_corrected: 0,
+                seed_policy,
+                identity: None,
+            });
+        }
+    }
 }
 
 /// Summary of one sample, in the unit of its metric.

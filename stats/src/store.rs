@@ -1,6 +1,6 @@
 //! Results from a study's store: the finished runs of its active experiments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use study::{RunKey, RunStatus, Store, StoreError};
 
@@ -27,6 +27,8 @@ pub struct StudyResults {
     pub results: Results,
     /// By bug, the sides that may not be compared with the corrected one, with the reason.
     pub invalid: BTreeMap<String, BTreeMap<Evaluation, String>>,
+    /// Bugs whose two artifacts are the same byte for byte.
+    pub identical: BTreeSet<String>,
 }
 
 /// Reads the finished runs of the active experiments: test metrics, seconds, and as fingerprints
@@ -58,7 +60,8 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
     if rows.is_empty() {
         return Err(StudyResultsError::NoRuns);
     }
-    Ok(StudyResults { results: Results::from_rows(rows)?, invalid })
+    let identical = store.identical_pairs()?.into_iter().map(|bug| bug.to_string()).collect();
+    Ok(StudyResults { results: Results::from_rows(rows)?, invalid, identical })
 }
 
 /// A digest of what [`read`] gave and of `rules`, the study's own part of the options: an analysis

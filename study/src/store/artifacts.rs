@@ -1,5 +1,7 @@
 //! Artifacts and builds that failed: both are results.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +152,27 @@ impl Store {
             })
             .collect()
     }
+
+    /// The mined bugs whose two artifacts are the same byte for byte and run in the same image: no
+    /// run can tell such a pair apart.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn identical_pairs(&self) -> Result<BTreeSet<BugId>, StoreError> {
+        let mut buggy: BTreeMap<BugId, (String, String)> = BTreeMap::new();
+        let mut same = BTreeSet::new();
+        // Sides come in the order of their words, so a bug's buggy side before its corrected one.
+        for (bug, evaluation, record) in self.builds()? {
+            let ArtifactStatus::Built { content, .. } = record.status else { continue };
+            let what = (content, record.image);
+            match evaluation {
+                Evaluation::Buggy => drop(buggy.insert(bug, what)),
+                Evaluation::Corrected if buggy.get(&bug) == Some(&what) => drop(same.insert(bug)),
+                _ => {}
+            }
+        }
+        Ok(same)
+    }
 }
 
 #[cfg(test)]
@@ -190,6 +213,24 @@ pub(crate) mod tests {
         assert_eq!(builds.len(), 1);
         assert!(builds[0].2.is_built());
         assert_eq!(store.artifact(&first.id).unwrap().unwrap(), builds[0].2);
+    }
+
+    #[test]
+    fn a_pair_of_one_content_is_identical() {
+        let (_folder, store) = temporary();
+        let other = ArtifactStatus::Built { content: "d".into(), bytes: 10 };
+        for (pr, second) in [(1, built()), (2, other)] {
+            let bug = BugId::of_pull_request(pr);
+            for (byte, side, status) in
+                [(1, Evaluation::Buggy, built()), (2, Evaluation::Corrected, second)]
+            {
+                let record = record(10 * u8::try_from(pr).unwrap() + byte, status);
+                store.put_artifact(&record).unwrap();
+                store.assign_artifact(&bug, side, &record.id).unwrap();
+            }
+        }
+        let found = store.identical_pairs().unwrap();
+        assert_eq!(found, BTreeSet::from([BugId::of_pull_request(1)]));
     }
 
     #[test]
