@@ -40,13 +40,13 @@ pub fn prunable(study: &Study, keep: Duration) -> Result<Vec<Prunable>, StudyErr
             .filter(|used| used.active || used.runs > 0)
             .map(|used| used.artifact.to_string()),
     );
-    let known: BTreeSet<String> =
-        store.experiment_ids()?.iter().map(ToString::to_string).collect();
+    let known: BTreeSet<String> = store.experiment_ids()?.iter().map(ToString::to_string).collect();
 
     let old = |path: &Path| {
-        let age = path.metadata().and_then(|m| m.modified()).map(|changed| {
-            SystemTime::now().duration_since(changed).unwrap_or(Duration::ZERO)
-        });
+        let age = path
+            .metadata()
+            .and_then(|m| m.modified())
+            .map(|changed| SystemTime::now().duration_since(changed).unwrap_or(Duration::ZERO));
         age.is_ok_and(|age| age >= keep)
     };
     let mut found = Vec::new();
