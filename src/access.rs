@@ -11,6 +11,15 @@ const TOKEN: &str = "REPRODUCEML_TOKEN";
 
 /// Adds what the arguments and the environment say to a server's configuration.
 pub fn apply(args: &AccessArgs, mut config: ServerConfig) -> Result<ServerConfig, Failure> {
+    config.token = token(args)?;
+    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        config.tls = Some(Tls::from_files(chain, key).map_err(explain)?);
+    }
+    Ok(config)
+}
+
+/// The token of the file, else the environment's, if there is one.
+pub fn token(args: &AccessArgs) -> Result<Option<Secret>, Failure> {
     let token = match (&args.token_file, std::env::var(TOKEN)) {
         (Some(file), _) => Some(Secret::from_file(file)),
         (None, Ok(text)) => Some(Secret::new(&text)),
@@ -19,11 +28,7 @@ pub fn apply(args: &AccessArgs, mut config: ServerConfig) -> Result<ServerConfig
             return Err(Failure::input(anyhow!("{TOKEN} is no text; give a token in ASCII")));
         }
     };
-    config.token = token.transpose().map_err(explain)?;
-    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        config.tls = Some(Tls::from_files(chain, key).map_err(explain)?);
-    }
-    Ok(config)
+    token.transpose().map_err(explain)
 }
 
 /// Why a server does not start, with what to do about it.

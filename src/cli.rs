@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use study::BugId;
 
 use crate::build::args::BuildArgs;
+use crate::reach::args::ReachArgs;
 
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
@@ -63,6 +64,8 @@ pub enum Command {
     Label(LabelArgs),
     /// Make an artifact of the commit before and after each fix.
     Build(BuildArgs),
+    /// Say of each bug whether the study's workload can see it, before time is spent on runs.
+    Reach(ReachArgs),
     /// Train the study's model on both artifacts of each bug.
     Run(RunArgs),
     /// Serve seeds, data and metrics to clients that were started by hand or on other machines.
@@ -226,6 +229,13 @@ pub struct RunArgs {
     /// Only this side.
     #[arg(long, value_name = "EVALUATION")]
     pub only: Option<study::Evaluation>,
+    /// Run a control beside both sides: `aa` is the corrected artifact once more, with the same
+    /// design, so that `stats` can tell how often it sees a difference where there is none.
+    #[arg(long, value_name = "CONTROL")]
+    pub control: Option<Control>,
+    /// Run bugs as well that `reach` found to be out of this workload's reach.
+    #[arg(long)]
+    pub anyway: bool,
     /// Begin runs again that failed.
     #[arg(long)]
     pub retry_failed: bool,
@@ -235,6 +245,10 @@ pub struct RunArgs {
     /// The Python to start with `--executor local`.
     #[arg(long, default_value = "python3")]
     pub python: String,
+    /// A training client to start with `--executor local` instead of the Python one, such as
+    /// clients/tch; docs/guide/tch.md says which runs it can make.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "python")]
+    pub client: Option<String>,
     /// Print the plan; change and run nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -244,6 +258,10 @@ pub struct RunArgs {
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
+    /// Serve the dashboard meanwhile, at 127.0.0.1:4748 or a free port unless an address is given.
+    /// It asks for the token of REPRODUCEML_TOKEN, if that is set.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    pub dashboard: Option<Option<std::net::SocketAddr>>,
     #[command(flatten)]
     pub access: AccessArgs,
 }
@@ -257,6 +275,13 @@ pub struct ServeArgs {
     pub listen: Vec<ListenAddress>,
     #[command(flatten)]
     pub access: AccessArgs,
+    /// Where the dashboard listens; else 127.0.0.1:4748, or a free port if that is taken. It asks
+    /// for the token too, if there is one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub dashboard: Option<std::net::SocketAddr>,
+    /// Serve no dashboard.
+    #[arg(long, conflicts_with = "dashboard")]
+    pub no_dashboard: bool,
 }
 
 /// Arguments that say how a server lets clients in.
@@ -311,6 +336,13 @@ impl std::str::FromStr for ListenAddress {
     }
 }
 
+/// What a study runs to know how far its verdicts can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Control {
+    /// An artifact against itself: the negative control.
+    Aa,
+}
+
 /// Where runs are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Executor {
@@ -353,6 +385,41 @@ pub struct Rules {
     /// The family-wise error to accept.
     #[arg(long, value_name = "P")]
     pub alpha: Option<f64>,
+    /// How p-values of rank tests are computed; the profile `paper` fixes it.
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// Asymptotic p-values without correction for continuity.
+    #[arg(long)]
+    pub no_continuity: bool,
+    /// Which difference p-values are for, of the buggy side against the corrected one.
+    #[arg(long)]
+    pub alternative: Option<Alternative>,
+    /// A planted fault that no run should feel, left out of the detection rate; beside those that
+    /// study.toml marks. May be given again.
+    #[arg(long, value_name = "NAME")]
+    pub unfelt: Vec<String>,
+}
+
+/// How p-values of rank tests are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Exact up to 50 values a side, asymptotic above.
+    Auto,
+    /// From all permutations, where they can be counted.
+    Exact,
+    /// From the normal approximation.
+    Asymptotic,
+}
+
+/// Which difference p-values are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Alternative {
+    /// In either direction.
+    TwoSided,
+    /// The buggy side has smaller values.
+    Less,
+    /// The buggy side has larger values.
+    Greater,
 }
 
 /// Arguments of `report`.

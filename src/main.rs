@@ -3,6 +3,7 @@
 mod access;
 mod build;
 mod cli;
+mod dashboard;
 mod diff;
 mod doctor;
 mod failure;
@@ -15,6 +16,7 @@ mod mine;
 mod nightly;
 mod output;
 mod progress;
+mod reach;
 mod report;
 mod run;
 mod serve;
@@ -69,6 +71,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Mine(args) => mine::mine(cli, args).await,
         Command::Label(args) => label::label(cli, args).await,
         Command::Build(args) => build::build(cli, args).await,
+        Command::Reach(args) => reach::reach(cli, args).await,
         Command::Run(args) => run::run(cli, args).await,
         Command::Serve(args) => serve::serve(cli, args).await,
         Command::Ticket(args) => serve::ticket(cli, args),

@@ -11,17 +11,23 @@ use server::{Listen, ServerConfig};
 use study::{Store, Study};
 
 use crate::access;
-use crate::cli::{Cli, Executor, RunArgs};
+use crate::cli::{Cli, Control, Executor, RunArgs};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
 use crate::progress::Progress;
+use crate::reach::{Workload, gate};
 use crate::studies;
 
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
-    let home = Home::find()?;
+    if args.client.is_some() && matches!(args.executor, Executor::Docker) {
+        return Err(Failure::input(anyhow!(
+            "--client starts a program of this machine; add --executor local"
+        )));
+    }
+    let home = Home::for_containers(&study)?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
     let overrides = Overrides {
@@ -31,9 +37,14 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         model: args.model.clone(),
         challenge: args.challenge.clone(),
         only: args.only,
+        control: args.control.map(|Control::Aa| runner::Control::Aa),
         retry_failed: args.retry_failed,
     };
-    let plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
+    let mut plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
+    if !args.anyway {
+        let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
+        gate::hold_back(&study, &workload, &args.bugs, &mut plan)?;
+    }
     let jobs = jobs(&study, args);
     if args.dry_run {
         return print_plan(cli, &plan, jobs);
@@ -43,7 +54,19 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         return print_plan(cli, &plan, jobs);
     }
     let options = RunOptions { jobs, client: home.client() };
+    let dashboard = match args.dashboard {
+        Some(address) => {
+            let handle =
+                crate::dashboard::start(study.clone(), address, access::token(&args.access)?).await?;
+            Progress::new().line(&format!("dashboard at {}", handle.url()));
+            Some(handle)
+        }
+        None => None,
+    };
     let summary = start(study.clone(), store, &plan, args, &options).await?;
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
     print_summary(cli, &summary)?;
     if summary.is_complete() {
         Ok(())
@@ -99,7 +122,10 @@ async fn start(
                 .map_err(explain)
         }
         Executor::Local => {
-            let launcher = LocalLauncher::new(&args.python);
+            let launcher = match &args.client {
+                Some(program) => LocalLauncher::program(program),
+                None => LocalLauncher::new(&args.python),
+            };
             let config = config(&study, args, Listen::Tcp(args.listen))?;
             runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
                 .await

@@ -10,6 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::access;
 use crate::cli::{Cli, ListenAddress, ServeArgs, TicketArgs};
+use crate::dashboard;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::progress::Progress;
@@ -22,9 +23,16 @@ pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
     let _serving = study.lock_serving()?;
     let store = Arc::new(study.store()?);
     let mut stop = Stop::new()?;
+    let token = config.token.clone();
+    let started =
+        (!args.no_dashboard).then(|| dashboard::start(Arc::clone(&study), args.dashboard, token));
     let handle = Server::start(store, Arc::clone(&study), config).await.map_err(access::explain)?;
     let mut events = handle.events();
-    print_addresses(cli, &handle)?;
+    let dashboard = match started {
+        Some(start) => Some(start.await?),
+        None => None,
+    };
+    print_addresses(cli, &handle, dashboard.as_ref())?;
     let progress = Progress::new();
     loop {
         tokio::select! {
@@ -40,6 +48,9 @@ pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
         }
     }
     progress.line("ending: no new clients; those that are here finish their message");
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
     let report = handle.shutdown().await;
     while let Ok(event) = events.try_recv() {
         show(&progress, &event);
@@ -111,7 +122,12 @@ impl Stop {
     }
 }
 
-fn print_addresses(cli: &Cli, handle: &ServerHandle) -> Result<(), Failure> {
+fn print_addresses(
+    cli: &Cli,
+    handle: &ServerHandle,
+    dashboard: Option<&dashboard::Handle>,
+) -> Result<(), Failure> {
+    let url = dashboard.map(dashboard::Handle::url);
     let fingerprint = handle.fingerprint().map(|digest| digest.to_string());
     if let Some(digest) = &fingerprint {
         eprintln!("the certificate's fingerprint, for REPRODUCEML_TLS_FINGERPRINT: {digest}");
@@ -120,8 +136,11 @@ fn print_addresses(cli: &Cli, handle: &ServerHandle) -> Result<(), Failure> {
     for address in handle.addresses() {
         rows.push([address]);
     }
+    if let Some(url) = &url {
+        rows.push([url]);
+    }
     let value = serde_json::json!({
-        "addresses": handle.addresses(), "tls_fingerprint": fingerprint,
+        "addresses": handle.addresses(), "tls_fingerprint": fingerprint, "dashboard": url,
     });
     output::print(cli.format, &value, &rows)
 }

@@ -139,8 +139,8 @@ pub async fn execute<L: Launcher>(
         server.shutdown().await;
         result?;
     }
-    for (left, right) in pairs(plan) {
-        compare_pair(&store, left, right)?;
+    for (side, corrected) in pairs(plan) {
+        compare_pair(&store, &side, &corrected)?;
     }
     Ok(RunSummary { sides: summarise(&store, plan)?, made: plan.missing.len() })
 }
@@ -263,34 +263,36 @@ fn settle(store: &Store, planned: &PlannedRun, exit: &Exit) -> Result<Option<Str
     }
 }
 
-/// The two experiments of each bug.
+/// Each experiment with the one of its bug that it is compared with, the corrected side.
 fn pairs(plan: &Plan) -> Vec<(ExperimentId, ExperimentId)> {
-    let mut by_bug: BTreeMap<&BugId, Vec<ExperimentId>> = BTreeMap::new();
-    for (experiment, _) in &plan.experiments {
-        by_bug.entry(&experiment.bug).or_default().push(experiment.id());
-    }
-    by_bug
-        .into_values()
-        .filter_map(|sides| <[ExperimentId; 2]>::try_from(sides).ok().map(|[a, b]| (a, b)))
+    let corrected: BTreeMap<&BugId, ExperimentId> = plan
+        .experiments
+        .iter()
+        .filter(|(experiment, _)| experiment.evaluation == Evaluation::Corrected)
+        .map(|(experiment, _)| (&experiment.bug, experiment.id()))
+        .collect();
+    plan.experiments
+        .iter()
+        .filter(|(experiment, _)| experiment.evaluation != Evaluation::Corrected)
+        .filter_map(|(side, _)| Some((side.id(), corrected.get(&side.bug)?.clone())))
         .collect()
 }
 
-/// Marks a pair whose manifests differ in more than the artifact.
-fn compare_pair(store: &Store, left: ExperimentId, right: ExperimentId) -> Result<(), StoreError> {
-    let rights = store.runs(&right)?;
-    for run in store.runs(&left)? {
-        let other = rights.iter().find(|other| other.key.run == run.key.run);
-        let (Some(a), Some(b)) = (&run.manifest, other.and_then(|o| o.manifest.as_ref())) else {
-            continue;
-        };
-        if let Some(first) = compare_manifests(a, b).first() {
-            let reason = format!("run {} differs between the sides in {first}", run.key.run);
-            store.mark_invalid(&left, &reason)?;
-            store.mark_invalid(&right, &reason)?;
-            return Ok(());
-        }
-    }
-    Ok(())
+/// Says of an experiment whether its manifests differ from the corrected side's in more than the
+/// artifact. What was said before is taken back once they agree.
+fn compare_pair(
+    store: &Store,
+    side: &ExperimentId,
+    corrected: &ExperimentId,
+) -> Result<(), StoreError> {
+    let others = store.runs(corrected)?;
+    let difference = store.runs(side)?.into_iter().find_map(|run| {
+        let other = others.iter().find(|other| other.key.run == run.key.run)?;
+        let (Some(a), Some(b)) = (&run.manifest, &other.manifest) else { return None };
+        let first = compare_manifests(a, b).into_iter().next()?;
+        Some(format!("run {} differs between the sides in {first}", run.key.run))
+    });
+    store.set_unpaired(side, difference.as_deref())
 }
 
 fn summarise(store: &Store, plan: &Plan) -> Result<Vec<SideSummary>, StoreError> {

@@ -101,7 +101,9 @@ pub enum LaunchError {
     #[error(transparent)]
     Container(#[from] ContainerError),
     /// The process could not be started.
-    #[error("{program} could not be started: {source}; name a Python with --python")]
+    #[error(
+        "{program} could not be started: {source}; name a Python with --python, or a client with --client"
+    )]
     Start {
         /// The program.
         program: String,
@@ -215,13 +217,19 @@ impl Launcher for DockerLauncher {
 
 /// Starts clients as processes of this machine, for machines without Docker. Nothing is isolated.
 pub struct LocalLauncher {
-    python: String,
+    program: String,
+    arguments: &'static [&'static str],
 }
 
 impl LocalLauncher {
-    /// Clients are run by `python`.
+    /// The Python client is run by `python`.
     pub fn new(python: impl Into<String>) -> Self {
-        Self { python: python.into() }
+        Self { program: python.into(), arguments: &["-m", "reproduceml_client"] }
+    }
+
+    /// The client is a program of its own, such as the one in `clients/tch`.
+    pub fn program(program: impl Into<String>) -> Self {
+        Self { program: program.into(), arguments: &[] }
     }
 }
 
@@ -238,10 +246,10 @@ impl Launcher for LocalLauncher {
         let reader = std::os::fd::OwnedFd::from(reader);
         let mut reader =
             tokio::net::unix::pipe::Receiver::from_owned_fd(reader).map_err(LaunchError::Log)?;
-        let start = |source| LaunchError::Start { program: self.python.clone(), source };
-        let mut command = tokio::process::Command::new(&self.python);
+        let start = |source| LaunchError::Start { program: self.program.clone(), source };
+        let mut command = tokio::process::Command::new(&self.program);
         command
-            .args(["-m", "reproduceml_client"])
+            .args(self.arguments)
             .env("PYTHONPATH", &launch.client)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("REPRODUCEML_SERVER", &launch.server)
@@ -416,6 +424,19 @@ mod tests {
         let with = Launch { cache: Some("/some/where".into()), ..launch(60) };
         let exit = launcher.launch(&with, &mut Vec::new(), &Cancel::new()).await.unwrap();
         assert_eq!(exit.tail, "cache=/some/where\n");
+    }
+
+    #[tokio::test]
+    async fn a_client_of_its_own_is_told_what_to_do_by_its_environment_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("client");
+        let text = "#!/bin/sh\necho $# $REPRODUCEML_SERVER $REPRODUCEML_TICKET\nexit 3\n";
+        std::fs::write(&script, text).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let launcher = LocalLauncher::program(script.to_string_lossy());
+        let exit = launcher.launch(&launch(60), &mut Vec::new(), &Cancel::new()).await.unwrap();
+        assert_eq!((exit.status, exit.tail.as_str()), (Some(3), "0 tcp:127.0.0.1:1 t\n"));
     }
 
     #[tokio::test]

@@ -16,4 +16,4 @@ pub use difference::{DifferenceError, RunDifference, difference};
 pub use execute::{Progress, RunError, RunOptions, RunSummary, SideSummary, execute};
 pub use launch::{DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher};
 pub use pairing::{FactorDifference, compare_manifests};
-pub use plan::{Overrides, Plan, PlanError, PlannedRun, plan};
+pub use plan::{Control, Overrides, Plan, PlanError, PlannedRun, plan};

@@ -23,8 +23,18 @@ pub struct Overrides {
     pub challenge: Option<String>,
     /// Only this side.
     pub only: Option<Evaluation>,
+    /// Run a control beside each bug's two sides.
+    pub control: Option<Control>,
     /// Begin failed runs again.
     pub retry_failed: bool,
+}
+
+/// A control that a study runs to know how far its own verdicts can be trusted. (Planted faults,
+/// the positive controls, are bugs of the corpus.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// The corrected artifact against itself, with the same design: the negative control.
+    Aa,
 }
 
 /// One run to make.
@@ -113,6 +123,14 @@ pub fn plan(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan,
             experiments.push((experiment, runs, artifact.clone()));
         }
     }
+    if let Some(only) = overrides.only
+        && !experiments.iter().any(|(experiment, _, _)| experiment.evaluation == only)
+    {
+        return Err(PlanError::Value(match only {
+            Evaluation::Aa => "--only aa: expected `--control aa` beside it".to_owned(),
+            only => format!("--only {only}: no bug that is to be run has that side"),
+        }));
+    }
     let planned: Vec<(Experiment, u32)> =
         experiments.iter().map(|(experiment, runs, _)| (experiment.clone(), *runs)).collect();
     let mut plan = Plan {
@@ -175,6 +193,13 @@ fn pairs(store: &Store, overrides: &Overrides) -> Result<BTreeMap<BugId, Sides>,
             && sides.iter().all(|(_, record)| record.is_built())
             && (overrides.bugs.is_empty() || overrides.bugs.contains(bug))
     });
+    if overrides.control == Some(Control::Aa) {
+        for sides in sides.values_mut() {
+            let corrected = sides.iter().find(|(side, _)| *side == Evaluation::Corrected);
+            let control = corrected.map(|(_, record)| (Evaluation::Aa, record.clone()));
+            sides.extend(control);
+        }
+    }
     if sides.is_empty() { Err(PlanError::NothingBuilt) } else { Ok(sides) }
 }
 
@@ -361,6 +386,31 @@ seed_policy = "per-run"
                 .iter()
                 .all(|p| p.experiment.evaluation == Evaluation::Buggy)
         );
+    }
+
+    #[test]
+    fn the_negative_control_is_the_corrected_artifact_with_the_same_design() {
+        let (_folder, study, store) = study_with(&[(1, true)]);
+        let aa = Overrides { control: Some(Control::Aa), ..Overrides::default() };
+        let planned = plan(&study, &store, &aa).unwrap();
+        assert_eq!(planned.missing.len(), 3 * 4);
+        for run in planned.missing.chunks(3) {
+            let side = |wanted| {
+                run.iter().find(|planned| planned.experiment.evaluation == wanted).unwrap()
+            };
+            let (control, corrected) = (side(Evaluation::Aa), side(Evaluation::Corrected));
+            assert_eq!(control.artifact, corrected.artifact);
+            assert_eq!(control.experiment.pair_key(), corrected.experiment.pair_key());
+            assert_ne!(control.key.experiment, corrected.key.experiment);
+            assert_eq!(control.key.run, corrected.key.run, "interleaved with the sides");
+        }
+        let alone = Overrides { only: Some(Evaluation::Aa), ..aa };
+        assert_eq!(plan(&study, &store, &alone).unwrap().missing.len(), 4);
+        for (only, word) in [(Evaluation::Aa, "--control"), (Evaluation::Artificial, "--only")] {
+            let asked = Overrides { only: Some(only), ..Overrides::default() };
+            let error = plan(&study, &store, &asked).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

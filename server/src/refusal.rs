@@ -53,6 +53,7 @@ fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::RunOver { .. } => Refusal::never(ErrorCode::OutOfTurn, error),
         StoreError::TooNew { .. }
         | StoreError::Damaged { .. }
+        | StoreError::TooOld { .. }
         | StoreError::SeedConflict { .. } => Refusal::never(ErrorCode::Internal, error),
     }
 }

@@ -83,7 +83,7 @@ impl State {
     /// Reads a study's state. A study that was never mined has none of anything.
     pub fn read(study: &Study, store: &Store) -> Result<Self, Failure> {
         let corpus = corpus(study)?;
-        let verdicts = status::verdicts(study)?;
+        let verdicts = status::last_verdicts(study)?;
         let mut state = Self { at: study::store::now(), ..Self::default() };
         for bug in &corpus {
             if !bug.release.is_empty() {
@@ -196,7 +196,7 @@ fn corpus(study: &Study) -> Result<Vec<Bug>, Failure> {
     }
 }
 
-/// Hints for every traced bug that nobody has labelled, once somebody labels in this study.
+/// Hints for every traced bug that nobody has labelled.
 pub fn proposals(study: &Study) -> Result<Vec<Proposal>, Failure> {
     let corpus = corpus(study)?;
     let choices: Vec<Choice> = if corpus.is_empty() {

@@ -25,8 +25,7 @@ pub struct Summary {
     pub stages: Vec<StageReport>,
     /// What changed.
     pub changes: Changes,
-    /// Bugs nobody has labelled, with what their text and files suggest. Only where somebody
-    /// labels at all.
+    /// Bugs nobody has labelled, with what their text and files suggest.
     pub to_label: Vec<Proposal>,
 }
 

@@ -25,8 +25,8 @@ pub enum StudyResultsError {
 pub struct StudyResults {
     /// The finished runs.
     pub results: Results,
-    /// Bugs whose sides may not be compared, with the reason.
-    pub invalid: BTreeMap<String, String>,
+    /// By bug, the sides that may not be compared with the corrected one, with the reason.
+    pub invalid: BTreeMap<String, BTreeMap<Evaluation, String>>,
 }
 
 /// Reads the finished runs of the active experiments: test metrics, seconds, and as fingerprints
@@ -37,11 +37,17 @@ pub struct StudyResults {
 /// If the store cannot be read or holds no finished run.
 pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
     let mut rows = Vec::new();
-    let mut invalid = BTreeMap::new();
+    let mut invalid: BTreeMap<String, BTreeMap<Evaluation, String>> = BTreeMap::new();
     for (experiment, _) in store.active_experiments()? {
         let id = experiment.id();
         if let Some(reason) = store.invalid_reason(&id)? {
-            invalid.entry(experiment.bug.to_string()).or_insert(reason);
+            let side = evaluation(experiment.evaluation);
+            // Without a sound corrected side nothing can be compared with it.
+            let sides = if side == Evaluation::Corrected { &ALL[..] } else { &[side] };
+            let of_bug = invalid.entry(experiment.bug.to_string()).or_default();
+            for side in sides {
+                of_bug.entry(*side).or_insert(reason.clone());
+            }
         }
         for run in store.runs(&id)? {
             if run.status == RunStatus::Finished {
@@ -53,6 +59,30 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
         return Err(StudyResultsError::NoRuns);
     }
     Ok(StudyResults { results: Results::from_rows(rows)?, invalid })
+}
+
+/// A digest of what [`read`] gave and of `rules`, the study's own part of the options: an analysis
+/// that carries another one is out of date.
+pub fn digest(input: &StudyResults, rules: &str) -> String {
+    let mut text = format!("reproduceml-stats inputs 1\n{rules}\n{:?}\n", input.invalid);
+    for row in input.results.rows() {
+        let RunRow { bug, evaluation, run, seed, metrics, fingerprints } = row;
+        text += &format!("{bug} {evaluation} {run} {seed:?} {metrics:?} {fingerprints:?}\n");
+    }
+    study::files::sha256_hex(text.as_bytes())
+}
+
+const ALL: [Evaluation; 4] =
+    [Evaluation::Buggy, Evaluation::Corrected, Evaluation::Artificial, Evaluation::Aa];
+
+/// The store's word as the analysis has it.
+pub(crate) fn evaluation(stored: study::Evaluation) -> Evaluation {
+    match stored {
+        study::Evaluation::Buggy => Evaluation::Buggy,
+        study::Evaluation::Corrected => Evaluation::Corrected,
+        study::Evaluation::Artificial => Evaluation::Artificial,
+        study::Evaluation::Aa => Evaluation::Aa,
+    }
 }
 
 fn row(
@@ -70,11 +100,7 @@ fn row(
     let predictions = store.prediction_digests(key)?;
     Ok(RunRow {
         bug: experiment.bug.to_string(),
-        evaluation: match experiment.evaluation {
-            study::Evaluation::Buggy => Evaluation::Buggy,
-            study::Evaluation::Corrected => Evaluation::Corrected,
-            study::Evaluation::Artificial => Evaluation::Artificial,
-        },
+        evaluation: evaluation(experiment.evaluation),
         run: key.run,
         seed: seed.map(u64::from),
         metrics,

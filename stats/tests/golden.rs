@@ -85,6 +85,24 @@ fn asymptotic_p_values_are_those_of_scipy_down_to_1e_300() {
 }
 
 #[test]
+fn many_at_once_are_those_of_scipy_too() {
+    let cases = scipy();
+    let mut tally = Tally::default();
+    let mut batch = reproduceml_stats::batch::Batch::new();
+    for (index, case) in cases.iter().enumerate() {
+        let (mut x, mut y) = samples(case);
+        // Away from 0, so that most pairs can stand side by side.
+        x.iter_mut().chain(&mut y).for_each(|value| *value += 1.0);
+        let pairs = [(&x[..], &y[..]); 16];
+        let tests = batch.asymptotic_all(&pairs, Alternative::TwoSided, true).unwrap();
+        for test in tests {
+            tally.add(test.p_value, number(case, "p"), &format!("case {index}"));
+        }
+    }
+    assert!(tally.compared >= 16 * 2400, "{}", tally.compared);
+}
+
+#[test]
 fn exact_p_values_without_ties_are_those_of_scipy_and_r() {
     let mut tally = Tally::default();
     for (index, (case, from_r)) in scipy().iter().zip(r()).enumerate() {

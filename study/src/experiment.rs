@@ -159,6 +159,7 @@ pub(crate) mod tests {
             Evaluation::Buggy => [1; 32],
             Evaluation::Corrected => [2; 32],
             Evaluation::Artificial => [3; 32],
+            Evaluation::Aa => [2; 32],
         };
         Experiment {
             bug: BugId::of_pull_request(12),

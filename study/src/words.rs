@@ -61,6 +61,8 @@ vocabulary! {
         Corrected => "corrected",
         /// The corrected artifact with a planted fault: the positive control.
         Artificial => "artificial",
+        /// The corrected artifact once more: the negative control.
+        Aa => "aa",
     }
 }
 
@@ -121,6 +123,8 @@ vocabulary! {
         Release => "release",
         /// Another artifact with a planted fault.
         Fault => "fault",
+        /// For each bug the cheapest that is right for it. A study's wish; no artifact has it.
+        Auto => "auto",
     }
 }
 
@@ -171,7 +175,7 @@ mod tests {
         let error = "fixed".parse::<Evaluation>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`fixed` is no evaluation; expected one of: buggy, corrected, artificial"
+            "`fixed` is no evaluation; expected one of: buggy, corrected, artificial, aa"
         );
     }
 }

@@ -11,6 +11,8 @@ The environment says what to do:
                               is a planted fault
     REPRODUCEML_TIMEOUT       optional: seconds to wait for one answer of the server
     REPRODUCEML_PATIENCE      optional: seconds to try a lost server again
+    REPRODUCEML_TRACE, REPRODUCEML_TRACE_AT
+                              optional: a folder for the tensors of one moment (see `trace`)
     REPRODUCEML_IMAGE, REPRODUCEML_ARTIFACT_DIGEST
                               optional digests, for the manifest
 
@@ -69,9 +71,13 @@ def failure_kind(error):
 
 def train(session, artifact_folder, site, started, lost):
     """One run, ended either way; the exit status. `lost` are the session's own exceptions."""
+    from . import trace
     from . import train as loop
     try:
         loop.Run(session, artifact_folder, site, started).execute()
+        return DONE
+    except trace.Done:
+        session.close()
         return DONE
     except lost as error:
         complain("the server was lost: %s" % error)

@@ -1,9 +1,10 @@
 """The training loop, the same for every framework."""
 
+import os
 import struct
 import time
 
-from . import artifact, controls, digest, frameworks, manifest, models
+from . import artifact, controls, digest, frameworks, manifest, models, trace
 from .errors import JobError
 
 _NUMBERS = (("epochs", 0), ("batch_size", 1), ("learning_rate", 0), ("momentum", 0))
@@ -51,6 +52,7 @@ class Run:
         self.site = site
         self.clock = Clock(time.perf_counter() if started is None else started)
         self.arrays = {}
+        self.trace = trace.Trace.from_environment(os.environ)
         self.controls = controls.report_environment()
 
     def execute(self):
@@ -58,6 +60,7 @@ class Run:
         check(self.job)
         self.seed = self.session.seed()
         self.framework = frameworks.adapter(self.job["framework"], self.job)
+        self.framework.trace = self.trace
         module = self.framework.load()
         self.clock.lap("import")
         self.controls += self.framework.set_controls()
@@ -72,6 +75,8 @@ class Run:
         self.fetch_splits()
         self.clock.lap("data")
         self.session.epoch(0, None, self.parameters_digest(), 0.0)
+        if self.trace is not None:
+            self.trace.initialised(self.framework)
         for number in range(1, self.job["epochs"] + 1):
             self.train_epoch(number)
         for split in ("validation", "test"):
@@ -87,10 +92,11 @@ class Run:
         return controls.seed_python(self.seed) + self.framework.seed(self.seed)
 
     def array(self, name):
-        """An array of the server's; its digest goes into the manifest, in order of use."""
+        """An array of the server's; its digest, which the session computed of the bytes it has,
+        goes into the manifest, in order of use."""
         array = self.session.array(name)
         self.arrays[name] = {"dtype": array.dtype, "shape": list(array.shape),
-                             "sha256": digest.of_bytes(array.data)}
+                             "sha256": array.sha256}
         return array
 
     def fetch_splits(self):
@@ -130,7 +136,11 @@ class Run:
         self.framework.begin_epoch(order)
         traced = []
         for index, (start, stop) in enumerate(batches):
-            loss = self.framework.train_batch(start, stop)
+            if self.trace is None:
+                loss = self.framework.train_batch(start, stop)
+            else:
+                loss = self.trace.step(self.framework, number, index,
+                                       lambda: self.framework.train_batch(start, stop))
             if self.job.get("trace"):
                 traced.append({"batch": index, "loss_bits": bits(loss),
                                "parameters": self.parameters_digest()})

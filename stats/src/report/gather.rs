@@ -11,7 +11,6 @@ use study::{Experiment, Store, StoreError, Study};
 
 use super::{Context, factors};
 use crate::figures::{Epoch, learning_curves};
-use crate::input::Evaluation;
 
 /// Bugs that are named where many were lost for one reason.
 const NAMED: usize = 12;
@@ -175,6 +174,11 @@ fn attributes(study: &Study, sides: &[Side]) -> Vec<(String, String)> {
 fn commands(study: &Study, sides: &[Side], rules: &str) -> Vec<String> {
     let config = &study.config;
     let mut groups: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    let controlled: BTreeSet<&str> = sides
+        .iter()
+        .filter(|side| side.experiment.evaluation == study::Evaluation::Aa)
+        .map(|side| side.experiment.bug.as_str())
+        .collect();
     for side in sides {
         let experiment = &side.experiment;
         let mut options = format!(" --runs {}", side.target);
@@ -186,6 +190,9 @@ fn commands(study: &Study, sides: &[Side], rules: &str) -> Vec<String> {
         }
         if experiment.challenge.name != config.challenge.name {
             options += &format!(" --challenge {}", experiment.challenge.name);
+        }
+        if controlled.contains(experiment.bug.as_str()) {
+            options += " --control aa";
         }
         groups.entry(options).or_default().insert(experiment.bug.as_str());
     }
@@ -298,11 +305,7 @@ fn curves(
 ) -> Result<Vec<(String, crate::figures::scene::Scene)>, StoreError> {
     let mut by_bug: BTreeMap<&str, Vec<Epoch>> = BTreeMap::new();
     for side in sides {
-        let evaluation = match side.experiment.evaluation {
-            study::Evaluation::Buggy => Evaluation::Buggy,
-            study::Evaluation::Corrected => Evaluation::Corrected,
-            study::Evaluation::Artificial => Evaluation::Artificial,
-        };
+        let evaluation = crate::store::evaluation(side.experiment.evaluation);
         let epochs = by_bug.entry(side.experiment.bug.as_str()).or_default();
         for run in side.runs.iter().filter(|run| run.status == RunStatus::Finished) {
             epochs.extend(store.epochs(&run.key)?.into_iter().filter_map(|epoch| {

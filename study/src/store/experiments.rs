@@ -1,13 +1,16 @@
 //! Planned experiments.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::{Store, StoreError, now};
-use crate::{Experiment, ExperimentId};
+use crate::{Evaluation, Experiment, ExperimentId};
 
 impl Store {
     /// Plans experiments with their number of runs. They become the active ones of their bugs;
-    /// earlier experiments of the same bugs stay, with their runs, but are compared no more.
+    /// earlier experiments of the same bugs stay, with their runs, but are compared no more. Only a
+    /// negative control stays active beside a new plan that has its design and its artifact.
     ///
     /// # Errors
     /// If writing fails.
@@ -18,16 +21,23 @@ impl Store {
                 serde_json::to_string(experiment).map_err(|e| self.damaged("experiment", e))?;
             rows.push((experiment, target, json));
         }
+        let bugs: BTreeSet<_> = experiments.iter().map(|(e, _)| &e.bug).collect();
+        let retired: Vec<ExperimentId> = self
+            .active_experiments()?
+            .into_iter()
+            .filter(|(old, _)| bugs.contains(&old.bug))
+            .filter(|(old, _)| !experiments.iter().any(|(new, _)| controls(old, new)))
+            .map(|(old, _)| old.id())
+            .collect();
         self.transaction(|t| {
-            for (experiment, _, _) in &rows {
-                t.execute(
-                    "UPDATE experiments SET active = 0 WHERE bug = ?1",
-                    [experiment.bug.as_str()],
-                )?;
+            for id in &retired {
+                t.execute("UPDATE experiments SET active = 0 WHERE id = ?1", [id.as_str()])?;
             }
             for (experiment, target, json) in &rows {
                 t.execute(
-                    "INSERT INTO experiments VALUES (?1, ?2, ?3, ?4, ?5, 1, NULL, ?6)
+                    "INSERT INTO experiments
+                         (id, bug, evaluation, attributes, target, active, planned_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)
                      ON CONFLICT (id) DO UPDATE SET target = ?5, active = 1",
                     params![
                         experiment.id().as_str(),
@@ -82,7 +92,7 @@ impl Store {
             .collect()
     }
 
-    /// Marks an experiment whose runs cannot be compared, with the reason. The first reason stays.
+    /// Marks an experiment whose runs cannot be trusted, with the reason. The first reason stays.
     ///
     /// # Errors
     /// If writing fails.
@@ -96,19 +106,48 @@ impl Store {
         Ok(())
     }
 
+    /// Says how an experiment's runs differ from those of the other side in more than the
+    /// artifact; `None` once they agree.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn set_unpaired(
+        &self,
+        id: &ExperimentId,
+        difference: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.with(|c| {
+            c.execute(
+                "UPDATE experiments SET unpaired = ?2 WHERE id = ?1",
+                params![id.as_str(), difference],
+            )
+        })?;
+        Ok(())
+    }
+
     /// Why an experiment's runs cannot be compared, if they cannot.
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn invalid_reason(&self, id: &ExperimentId) -> Result<Option<String>, StoreError> {
         self.with(|c| {
-            c.query_row("SELECT invalid FROM experiments WHERE id = ?1", [id.as_str()], |r| {
-                r.get(0)
-            })
+            c.query_row(
+                "SELECT coalesce(invalid, unpaired) FROM experiments WHERE id = ?1",
+                [id.as_str()],
+                |r| r.get(0),
+            )
             .optional()
             .map(Option::flatten)
         })
     }
+}
+
+/// Whether `control` is the negative control of what `planned` is: the same artifact and design.
+fn controls(control: &Experiment, planned: &Experiment) -> bool {
+    control.evaluation == Evaluation::Aa
+        && planned.evaluation == Evaluation::Corrected
+        && control.artifact == planned.artifact
+        && control.pair_key() == planned.pair_key()
 }
 
 #[cfg(test)]
@@ -130,6 +169,28 @@ mod tests {
         store.plan(&[(longer.clone(), 3)]).unwrap();
         assert_eq!(store.active_experiments().unwrap(), [(longer, 3)]);
         assert_eq!(store.experiment(&buggy.id()).unwrap(), Some(buggy));
+    }
+
+    #[test]
+    fn a_negative_control_stays_beside_a_plan_of_its_design_alone() {
+        let (_folder, store) = temporary();
+        let pair = [Evaluation::Buggy, Evaluation::Corrected].map(|side| (example(side), 4));
+        let control = example(Evaluation::Aa);
+        assert_eq!(control.seed(3), pair[1].0.seed(3), "the same design has the same seeds");
+        store.plan(&[&pair[..], &[(control.clone(), 4)]].concat()).unwrap();
+        let active = || -> Vec<Evaluation> {
+            let active = store.active_experiments().unwrap();
+            active.into_iter().map(|(experiment, _)| experiment.evaluation).collect()
+        };
+        assert_eq!(active(), [Evaluation::Aa, Evaluation::Buggy, Evaluation::Corrected]);
+        store.plan(&pair).unwrap();
+        assert_eq!(active(), [Evaluation::Aa, Evaluation::Buggy, Evaluation::Corrected]);
+        let longer = pair.map(|(mut experiment, runs)| {
+            experiment.hyperparameters.epochs += 1;
+            (experiment, runs)
+        });
+        store.plan(&longer).unwrap();
+        assert_eq!(active(), [Evaluation::Buggy, Evaluation::Corrected]);
     }
 
     #[test]

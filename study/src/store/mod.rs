@@ -10,6 +10,7 @@ mod experiments;
 mod runs;
 mod seeds;
 mod sessions;
+mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,9 +21,11 @@ pub use artifacts::{ArtifactRecord, ArtifactStatus};
 pub use counts::{ArtifactUse, RunCounts};
 pub use runs::{EpochRecord, NoRunKey, RunKey, RunRecord, RunStatus};
 pub use sessions::{Holder, SessionOutcome, SessionRefusal, SessionWrite};
+pub use views::{EpochPoint, ExperimentState, MetricPoint, RunState};
 
-/// The layout this program writes; a store with a higher number is from a later program.
-const SCHEMA_VERSION: i64 = 1;
+/// What makes each layout of the one before; the first makes an empty store. The number of the
+/// last is the layout this program writes.
+const LAYOUTS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Why the store refused.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,18 @@ pub enum StoreError {
         /// Its layout.
         found: i64,
         /// The newest one known.
+        known: i64,
+    },
+    /// Written by an earlier program, and opened for reading alone.
+    #[error(
+        "{path}: the store has layout {found}, this program reads {known}; `reproduceml --study DIR status` renews it"
+    )]
+    TooOld {
+        /// The store.
+        path: PathBuf,
+        /// Its layout.
+        found: i64,
+        /// The one that is read.
         known: i64,
     },
     /// The disk is full.
@@ -112,9 +127,15 @@ impl Store {
     /// Opens an existing store for reading alone, beside a process that writes.
     ///
     /// # Errors
-    /// If there is no store or it is no store.
+    /// If there is no store, it is no store, or it has another layout.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let store = Self::connect(path, flags)?;
+        let (found, known) = (store.layout()?, newest_layout());
+        if found < known {
+            return Err(StoreError::TooOld { path: path.to_owned(), found, known });
+        }
+        Ok(store)
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, StoreError> {
@@ -132,21 +153,31 @@ impl Store {
     fn migrate(&self) -> Result<(), StoreError> {
         // The mode is kept in the file; a reader may hold it, then it is WAL already.
         self.with(|c| c.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())))?;
-        let found: i64 = self.with(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
-        if found > SCHEMA_VERSION {
-            return Err(StoreError::TooNew {
-                path: self.path.clone(),
-                found,
-                known: SCHEMA_VERSION,
-            });
-        }
-        if found < SCHEMA_VERSION {
+        let found = self.layout()?;
+        let todo = usize::try_from(found).ok().and_then(|found| LAYOUTS.get(found..));
+        for (step, layout) in todo.unwrap_or_default().iter().enumerate() {
+            // Each layout is whole or not there; another process may have made it meanwhile.
             self.transaction(|t| {
-                t.execute_batch(include_str!("schema.sql"))?;
-                t.pragma_update(None, "user_version", SCHEMA_VERSION)
+                let target = found + 1 + i64::try_from(step).unwrap_or(i64::MAX - found - 1);
+                let now: i64 = t.pragma_query_value(None, "user_version", |r| r.get(0))?;
+                if now >= target {
+                    return Ok(());
+                }
+                t.execute_batch(layout)?;
+                t.pragma_update(None, "user_version", target)
             })?;
         }
         Ok(())
+    }
+
+    /// The store's layout, unless it is a later program's.
+    fn layout(&self) -> Result<i64, StoreError> {
+        let found: i64 = self.with(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
+        let known = newest_layout();
+        if found > known {
+            return Err(StoreError::TooNew { path: self.path.clone(), found, known });
+        }
+        Ok(found)
     }
 
     /// Where the store is.
@@ -199,6 +230,10 @@ impl Store {
     }
 }
 
+fn newest_layout() -> i64 {
+    i64::try_from(LAYOUTS.len()).unwrap_or(i64::MAX)
+}
+
 /// Now, as the store writes times: RFC 3339 in UTC, to the millisecond.
 pub fn now() -> String {
     let now = jiff::Timestamp::now();
@@ -215,6 +250,8 @@ pub(crate) fn temporary() -> (tempfile::TempDir, Store) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Evaluation;
+    use crate::experiment::tests::example;
 
     #[test]
     fn a_store_opens_again_and_refuses_the_future() {
@@ -226,6 +263,64 @@ mod tests {
         drop(store);
         let error = Store::open(&path).unwrap_err().to_string();
         assert!(error.contains("newer reproduceml"), "{error}");
+    }
+
+    /// A store as the first layout's program left it: one pair, marked for both kinds of reason.
+    fn of_layout_1(path: &Path) {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch(LAYOUTS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        for (side, invalid) in [
+            (Evaluation::Buggy, "run 3 differs between the sides in hardware.cpu: \"A\" / \"B\""),
+            (Evaluation::Corrected, "run 0 was asked for with seed 1, it has 2"),
+        ] {
+            let experiment = example(side);
+            connection
+                .execute(
+                    "INSERT INTO experiments VALUES (?1, ?2, ?3, ?4, 2, 1, ?5, 'then')",
+                    rusqlite::params![
+                        experiment.id().as_str(),
+                        experiment.bug.as_str(),
+                        side.as_str(),
+                        serde_json::to_string(&experiment).unwrap(),
+                        invalid
+                    ],
+                )
+                .unwrap();
+            connection
+                .execute(
+                    "INSERT INTO runs VALUES (?1, 0, 1, 'finished', 5, 'a', 'b', NULL, '{}', '{}')",
+                    [experiment.id().as_str()],
+                )
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_store_of_the_first_layout_is_renewed_with_all_that_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("study.db");
+        of_layout_1(&path);
+        let error = Store::open_read_only(&path).unwrap_err().to_string();
+        assert!(error.contains("layout 1"), "{error}");
+        let [buggy, corrected] = [Evaluation::Buggy, Evaluation::Corrected].map(example);
+        for _ in 0..2 {
+            let store = Store::open(&path).unwrap();
+            assert_eq!(store.layout().unwrap(), 2);
+            assert_eq!(store.active_experiments().unwrap().len(), 2);
+            assert_eq!(store.runs(&buggy.id()).unwrap()[0].status, RunStatus::Finished);
+            let reason = |e: &crate::Experiment| store.invalid_reason(&e.id()).unwrap().unwrap();
+            assert!(reason(&buggy).contains("hardware.cpu"));
+            assert!(reason(&corrected).contains("seed 1"));
+        }
+        // A difference between sides can be mended by another run, a wrong seed cannot.
+        let store = Store::open(&path).unwrap();
+        for side in [&buggy, &corrected] {
+            store.set_unpaired(&side.id(), None).unwrap();
+        }
+        assert_eq!(store.invalid_reason(&buggy.id()).unwrap(), None);
+        assert!(store.invalid_reason(&corrected.id()).unwrap().is_some());
+        assert!(Store::open_read_only(&path).is_ok());
     }
 
     #[test]

@@ -11,6 +11,10 @@ class Framework:
 
     name = ""
 
+    # For a trace (`trace.Trace`): who waits for a moment, and who is told of tensors now.
+    trace = None
+    tell = None
+
     def __init__(self, job):
         self.job = job
 
@@ -57,6 +61,25 @@ class Framework:
     def predict(self, split):
         """Log-probabilities of a split in evaluation behaviour: (bytes, shape, dtype)."""
         raise NotImplementedError
+
+    def watch(self, tell):
+        """From now on calls tell(stage, name, dtype, shape, bytes) for the tensors that each
+        module takes and returns, and for their gradients; see `trace` for the stages.
+
+        A framework that cannot look into its modules leaves this as it is: then a trace
+        shows loss and parameters alone.
+        """
+        self.tell = tell
+
+    def unwatch(self):
+        """Ends `watch`."""
+        self.tell = None
+
+    def predicting(self, split, start, stop, predict):
+        """What `predict()` returns, the predictions of samples start..stop."""
+        if self.trace is None:
+            return predict()
+        return self.trace.prediction(self, split, range(start, stop), predict)
 
     def version(self):
         """For the manifest: version and build configuration of the framework itself."""

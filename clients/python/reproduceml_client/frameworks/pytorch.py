@@ -112,6 +112,8 @@ class Adapter(Framework):
             if NO_DETERMINISTIC not in str(error):
                 raise
             self._operations.append(str(error).split(" " + NO_DETERMINISTIC)[0].split()[-1])
+        if self.tell is not None:
+            self.trace.restart()
         getattr(torch, "use_deterministic_algorithms",
                 getattr(torch, "set_deterministic", None))(False)
         torch.set_rng_state(states[0])
@@ -215,7 +217,13 @@ class Adapter(Framework):
         self._optimizer.zero_grad()
         output = self._network(x.index_select(0, chosen))
         loss = self._torch.nn.functional.nll_loss(output, y.index_select(0, chosen))
+        if self.tell is not None:
+            self._tell("loss", "", loss)
         loss.backward()
+        if self.tell is not None:
+            for name, parameter in reversed(list(self._network.named_parameters())):
+                if parameter.grad is not None:
+                    self._tell("parameter gradient", name, parameter.grad)
         self._optimizer.step()
         return loss.detach()
 
@@ -229,13 +237,60 @@ class Adapter(Framework):
         parts = []
         with torch.no_grad():
             for start in range(0, x.shape[0], EVALUATION_BATCH):
-                parts.append(self._network(x[start:start + EVALUATION_BATCH]))
+                stop = min(start + EVALUATION_BATCH, x.shape[0])
+                parts.append(self.predicting(split, start, stop,
+                                             lambda: self._network(x[start:stop])))
             output = torch.cat(parts)
         expected = (x.shape[0], self.job["challenge"]["classes"])
         if tuple(output.shape) != expected or output.dtype != torch.float32:
             raise JobError("the network returned shape %s of %s for %s; expected %s of float32"
                            % (tuple(output.shape), output.dtype, split, expected))
         return self._bytes(output), expected, "f4"
+
+    # Trace
+
+    def watch(self, tell):
+        self.tell = tell
+        self._hooks = []
+        for name, module in self._network.named_modules():
+            self._hooks.append(module.register_forward_hook(self._told_forward(name)))
+        self._hooks.append(self._network.register_forward_pre_hook(self._told_input))
+
+    def _told_input(self, module, inputs):
+        self._tell_all("input", "", inputs)
+
+    def _told_forward(self, name):
+        """A hook that tells of a module's output, and of its gradient once there is one.
+
+        The gradient is that by the output as a tensor, which every version can listen to;
+        hooks on a module's whole backward pass came with 1.8.
+        """
+        def hook(module, inputs, output):
+            for tensor in self._tell_all("output", name, output):
+                if tensor.requires_grad:
+                    self._hooks.append(tensor.register_hook(
+                        lambda gradient: self._tell("output gradient", name, gradient)))
+        return hook
+
+    def _tell_all(self, stage, name, value):
+        """Tells of each tensor in a value, which may be nested; returns them."""
+        if isinstance(value, self._torch.Tensor):
+            self._tell(stage, name, value)
+            return [value]
+        if isinstance(value, dict):
+            value = value.values()
+        elif not isinstance(value, (list, tuple)):
+            return []
+        return [tensor for part in value for tensor in self._tell_all(stage, name, part)]
+
+    def _tell(self, stage, name, tensor):
+        self.tell(stage, name, self._names.get(tensor.dtype, "?"), tuple(tensor.shape),
+                  self._bytes(tensor))
+
+    def unwatch(self):
+        self.tell = None
+        for hook in self._hooks:
+            hook.remove()
 
     # Manifest
 

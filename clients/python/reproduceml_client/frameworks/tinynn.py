@@ -1,6 +1,7 @@
 """tinynn, the small library of the tests."""
 
 import array
+import struct
 
 from ..controls import attempt
 from ..errors import JobError
@@ -54,7 +55,12 @@ class Adapter(Framework):
         x, y = self._splits["train"].batch(self._order[start:stop])
         self._optimizer.zero_grad()
         loss = self._loss(self._network(x), y)
+        if self.tell is not None:
+            self.tell("loss", "", "f8", (), struct.pack("<d", loss))
         self._network.backward(self._loss.backward(), need_input=False)
+        if self.tell is not None:
+            for name, parameter in reversed(list(self._network.named_parameters())):
+                self._tell("parameter gradient", name, parameter.grad)
         self._optimizer.step()
         self._sum += loss * (stop - start)
         self._seen += stop - start
@@ -68,9 +74,47 @@ class Adapter(Framework):
         data, size = self._splits[split], self.job["batch_size"]
         parts = []
         for start in range(0, len(data), size):
-            x, _ = data.batch(range(start, min(start + size, len(data))))
-            parts.append(self._network(x).tobytes())
+            stop = min(start + size, len(data))
+            x, _ = data.batch(range(start, stop))
+            parts.append(self.predicting(split, start, stop, lambda: self._network(x).tobytes()))
         return b"".join(parts), (len(data), self.job["challenge"]["classes"]), "f4"
+
+    # Trace
+
+    def watch(self, tell):
+        self.tell = tell
+        self._watched = []
+        self._wrap("", self._network)
+
+    def _wrap(self, name, module):
+        """Puts a listener around both passes of a module and of those inside it."""
+        forward, backward = module.forward, module.backward
+
+        def told_forward(x):
+            if not name:
+                self._tell("input", name, x)
+            y = forward(x)
+            self._tell("output", name, y)
+            return y
+
+        def told_backward(grad, *args, **kwargs):
+            self._tell("output gradient", name, grad)
+            return backward(grad, *args, **kwargs)
+
+        module.forward, module.backward = told_forward, told_backward
+        self._watched.append(module)
+        for child_name, child in module.children():
+            self._wrap(name + "." * bool(name) + child_name, child)
+
+    def unwatch(self):
+        self.tell = None
+        for module in self._watched:
+            del module.forward, module.backward
+
+    def _tell(self, stage, name, tensor):
+        self.tell(stage, name, "f4", tensor.shape, tensor.tobytes())
+
+    # Manifest
 
     def version(self):
         return {"tinynn": self._tinynn.__version__}
