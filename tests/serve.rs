@@ -186,6 +186,34 @@ fn only_clients_with_the_token_come_in_and_nobody_prints_it() {
 }
 
 #[test]
+fn clients_reach_a_server_with_a_certificate_over_tls() {
+    let (study, experiment) = planned();
+    let pem = |name: &str| root().join("server/tests/tls").join(name).display().to_string();
+    let (chain, key) = (pem("server.pem"), pem("server.key"));
+    let arguments = ["--listen", "127.0.0.1:0", "--tls-cert", &chain, "--tls-key", &key];
+    let mut serving = Serving::start(&study, &arguments, None);
+    let address = serving.addresses[0].clone();
+    assert!(address.starts_with("tls:127.0.0.1:"), "{address}");
+    let said = serving.until("fingerprint");
+    let fingerprint = said.trim().rsplit(' ').next().unwrap();
+    let script = root().join("server/tests/clients/train.py");
+    let client = |run: &str, name: &str, value: &str| {
+        let ticket = ticket(&study, &experiment, run).expect(&[0]).out;
+        let arguments = [script.to_str().unwrap(), &address, ticket.trim()];
+        Told::of(python(&arguments, None).env(name, value).output().unwrap())
+    };
+    client("0", "REPRODUCEML_TLS_FINGERPRINT", fingerprint).expect(&[0]);
+    client("1", "REPRODUCEML_TLS_CA", &pem("authority.pem")).expect(&[0]);
+    let refused = client("1", "REPRODUCEML_TLS_CA", &pem("self.pem")).expect(&[1]);
+    assert!(refused.err.contains("not trusted"), "{}", refused.err);
+    assert_eq!(serving.end("-TERM").0, 0);
+    let told = study.call(&["serve", "--tls-cert", &chain]).expect(&[2]);
+    assert!(told.err.contains("--tls-key"), "{}", told.err);
+    let told = study.call(&["serve", "--tls-cert", &key, "--tls-key", &key]).expect(&[2]);
+    assert!(told.err.contains("no certificate"), "{}", told.err);
+}
+
+#[test]
 fn a_server_that_cannot_start_says_what_to_do() {
     let (study, _) = planned();
     let refused = |arguments: &[&str], token: Option<&str>, words: &[&str]| {

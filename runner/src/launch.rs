@@ -414,6 +414,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn clients_find_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("say");
+        std::fs::write(&script, "#!/bin/sh\necho cache=$REPRODUCEML_CACHE\n").unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let launcher = LocalLauncher::new(script.to_string_lossy());
+        let with = Launch { cache: Some("/some/where".into()), ..launch(60) };
+        let exit = launcher.launch(&with, &mut Vec::new(), &Cancel::new()).await.unwrap();
+        assert_eq!(exit.tail, "cache=/some/where\n");
+    }
+
+    #[tokio::test]
     async fn a_client_of_its_own_is_told_what_to_do_by_its_environment_alone() {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("client");

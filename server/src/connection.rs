@@ -41,16 +41,26 @@ pub(crate) enum ConnectionError {
     Message(#[from] MessageError),
 }
 
+/// Longest payload of a client that has not been let in yet, in bytes: `hello` is short, and the
+/// JSON of a long message takes many times its length in memory.
+const HELLO: usize = 1 << 16;
+
 pub(crate) struct Connection<'a> {
     stream: &'a mut dyn Stream,
     limits: &'a Limits,
+    longest: usize,
     sent: u64,
     received: u64,
 }
 
 impl<'a> Connection<'a> {
     pub(crate) fn new(stream: &'a mut dyn Stream, limits: &'a Limits) -> Self {
-        Self { stream, limits, sent: 0, received: 0 }
+        Self { stream, limits, longest: limits.frame.min(HELLO), sent: 0, received: 0 }
+    }
+
+    /// From now on payloads may be as long as the limits say.
+    pub(crate) fn let_in(&mut self) {
+        self.longest = self.limits.frame;
     }
 
     /// The next request, whose first byte must come within `wait`.
@@ -120,7 +130,7 @@ impl<'a> Connection<'a> {
             self.stream.read_exact(&mut rest).await?;
             let mut head = [0; HEADER];
             head.iter_mut().zip(first.iter().chain(&rest)).for_each(|(to, from)| *to = *from);
-            let header = Header::decode(&head, self.received, self.limits.frame)?;
+            let header = Header::decode(&head, self.received, self.longest)?;
             let mut payload = vec![0; header.length];
             self.stream.read_exact(&mut payload).await?;
             header.verify(&payload)?;

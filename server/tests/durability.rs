@@ -1,6 +1,6 @@
 //! A server that is killed again and again under load loses nothing that it acknowledged.
 //!
-//! `REPRODUCEML_KILLS` sets how often it is killed (20 unless set).
+//! `REPRODUCEML_KILLS` sets how often it is killed (300 unless set).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod common;
@@ -93,7 +93,7 @@ fn carry(address: &str, ticket: &str, name: &str, run: u32, log: &Mutex<Vec<Ackn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_kills() {
-    let kills: u32 = std::env::var("REPRODUCEML_KILLS").map_or(20, |n| n.parse().unwrap());
+    let kills: u32 = std::env::var("REPRODUCEML_KILLS").map_or(300, |n| n.parse().unwrap());
     let experiment = experiment(Evaluation::Buggy);
     let place = Place::new(std::slice::from_ref(&experiment));
     // Tickets come from a server that is not killed; all servers of a study share their key.

@@ -100,11 +100,23 @@ fn a_missing_or_changed_file_says_where_the_right_one_is() {
         assert!(text.contains("https://") && text.contains("SHA-256"), "{text}");
         assert!(text.contains(&folder.path().join(place).display().to_string()), "{text}");
     }
-    let path = folder.path().join("mnist");
-    std::fs::create_dir(&path).unwrap();
-    std::fs::write(path.join("train-images-idx3-ubyte.gz"), gzip(b"other")).unwrap();
-    let error = read(folder.path(), Known::Mnist, &Fetch::Never).unwrap_err();
-    assert!(matches!(error, ChallengeError::Digest { .. }), "{error}");
+    // Compressed or not, a file that is there is held against its own published digest.
+    for (known, place) in [(Known::Mnist, "mnist"), (Known::FashionMnist, "fashion-mnist")] {
+        let path = folder.path().join(place);
+        std::fs::create_dir(&path).unwrap();
+        let mut digests = Vec::new();
+        for (file, content) in [("", b"other".to_vec()), (".gz", gzip(b"other"))] {
+            let file = path.join(format!("train-images-idx3-ubyte{file}"));
+            std::fs::write(&file, content).unwrap();
+            match read(folder.path(), known, &Fetch::Never).unwrap_err() {
+                ChallengeError::Digest { path, expected, .. } if path == file => {
+                    digests.push(expected);
+                }
+                error => panic!("{error}"),
+            }
+        }
+        assert_ne!(digests[0], digests[1]);
+    }
 }
 
 fn archive(folder: &Path, members: &[(&str, Vec<u8>)]) -> String {

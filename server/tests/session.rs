@@ -3,8 +3,13 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use common::client::{self, Client};
-use common::{Place, experiment, key, output, python};
+use common::{Place, experiment, key, output, python, python_with};
 use protocol::{Reply, Request};
 use reproduceml_server::Event;
 use study::{Evaluation, RunStatus};
@@ -53,6 +58,60 @@ async fn a_python_client_runs_from_hello_to_metrics() {
     assert_eq!(finished, 2);
     let report = handle.shutdown().await;
     assert!(report.drained && report.unfinished.is_empty(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_run_of_an_experiment_moves_no_samples() {
+    let mut side = experiment(Evaluation::Buggy);
+    side.hyperparameters.epochs = 1;
+    let place = Place::new(std::slice::from_ref(&side));
+    let handle = place.serve(place.config()).await;
+    let samples = (40 + 10 + 20) * 28 * 28 * 4;
+    let cache = place.path().join("cache").display().to_string();
+    let mut moved = Vec::new();
+    for run in 0..2 {
+        let (address, count) = counted(&handle.addresses()[0]);
+        let ticket = handle.ticket(&side.id(), run);
+        let environment = [("REPRODUCEML_CACHE", cache.clone())];
+        output(python_with("train.py", &[&address, ticket.as_str()], &environment)).await;
+        moved.push(count.load(Ordering::SeqCst));
+        let key = key(&side, run);
+        assert_eq!(place.store.run(&key).unwrap().unwrap().status, RunStatus::Finished);
+        assert_eq!(place.store.acknowledged_arrays(&key).unwrap().len(), 5, "all are acknowledged");
+    }
+    assert!(moved[0] > samples, "{moved:?}");
+    // Messages, and the order of the samples, which each run has for itself.
+    assert!(moved[1] < 16_000, "{moved:?}");
+    handle.shutdown().await;
+}
+
+/// A way to `server`, and the number of bytes that it sent on it.
+fn counted(server: &str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", listener.local_addr().unwrap());
+    let server = server.strip_prefix("tcp:").unwrap().to_owned();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut server = TcpStream::connect(&server).unwrap();
+            let mut back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut client, &mut server);
+                let _ = server.shutdown(Shutdown::Write);
+            });
+            let mut buffer = [0; 1 << 14];
+            while let Ok(length @ 1..) = back.0.read(&mut buffer) {
+                counter.fetch_add(length, Ordering::SeqCst);
+                if back.1.write_all(&buffer[..length]).is_err() {
+                    break;
+                }
+            }
+            let _ = back.1.shutdown(Shutdown::Both);
+        }
+    });
+    (address, count)
 }
 
 #[tokio::test(flavor = "multi_thread")]

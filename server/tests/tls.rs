@@ -162,6 +162,28 @@ async fn a_client_in_the_clear_is_told_so_and_the_server_stays_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_signs_itself_is_its_own_authority() {
+    let side = experiment(Evaluation::Buggy);
+    let place = Place::new(std::slice::from_ref(&side));
+    let mut config = reproduceml_server::ServerConfig::loopback("data".into());
+    config.tls = Some(Tls::from_files(&pem("self.pem"), &pem("self.key")).unwrap());
+    let handle = place.serve(config).await;
+    let address = handle.addresses()[0].strip_prefix("tls:").unwrap().to_owned();
+    let trust = Trust::Authorities(pem("self.pem"));
+    let stream = connect(&address, &trust, Duration::from_secs(10)).unwrap();
+    let ticket = handle.ticket(&side.id(), 0);
+    Client::over(Wire::new(stream), hello(ticket.as_str(), &holder(1))).unwrap().unwrap();
+    let named = address.replace("127.0.0.1", "localhost");
+    connect(&named, &trust, Duration::from_secs(10)).unwrap();
+    for wrong in ["127.0.0.1", "127.0.0.1:port", "two words:1"] {
+        let error = connect(wrong, &trust, Duration::from_secs(1)).err().unwrap();
+        let wrong = matches!(error, TlsError::Address { .. } | TlsError::Host { .. });
+        assert!(wrong, "{error}");
+    }
+    handle.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_does_not_replace_the_token_and_wrong_files_are_named() {
     let place = Place::new(&[]);
     let mut config = place.config();

@@ -204,6 +204,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn keys_and_seeds_do_not_move() {
+        // Made with Python from the text below: its SHA-256, and the published function of it.
+        let key = "8620c7709158a50561fd3369b20fc79e73bc77f690f82769c25ac21ae3feb0e4";
+        let shared = r#"["pr12","tinynn","debian-bookworm-tinynn",{"name":"mlp"},
+            {"name":"synthetic","train_samples":100,"validation_samples":10,"test_samples":50,
+            "order":"per-epoch"},{"epochs":2,"batch_size":16,"learning_rate":0.1,"momentum":0.5,
+            "drop_last":false},"per-run",7,"cpu"]"#;
+        assert_eq!(sha256_hex(shared.replace(['\n', ' '], "").as_bytes()), key);
+        let mut experiment = example(Evaluation::Buggy);
+        assert_eq!(experiment.pair_key(), key);
+        assert_eq!([experiment.seed(0), experiment.seed(1)], [1666545458, 2506137436]);
+        experiment.seed_policy = SeedPolicy::Single;
+        assert_eq!(experiment.seed(0), experiment.seed(1), "one seed for all runs");
+    }
+
+    #[test]
     fn a_fraction_is_part_of_the_identity_and_its_absence_is_not() {
         let whole = example(Evaluation::Buggy);
         let json = serde_json::to_string(&whole).unwrap();

@@ -94,6 +94,7 @@ class Pieces(unittest.TestCase):
         ours, theirs = self.pair()
         data = bytes(bytearray(range(251))) * (wire.LONG // 251 + 1)
         header = wire.describe("u1", (len(data),), data)
+        before = set(threading.enumerate())
         for sent, right in ((data, True), (data[:-1] + b"\xff", False), (data[: len(data) // 2], False)):
             ours, theirs = self.pair()
 
@@ -109,7 +110,7 @@ class Pieces(unittest.TestCase):
                 with self.assertRaises((wire.ProtocolError, ConnectionError)):
                     ours.receive_data(header)
             sender.join()
-        self.assertEqual(threading.active_count(), 1, "no thread is left")
+        self.assertEqual(set(threading.enumerate()) - before, set(), "no thread is left")
 
     def test_data_frames_that_do_not_fit_are_refused(self):
         for data in (b"", bytes(201)):

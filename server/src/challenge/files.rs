@@ -67,22 +67,22 @@ const FASHION_MNIST: Idx<'_> = Idx {
         Published {
             name: "train-images-idx3-ubyte",
             packed: "08dc20ab1689590a0bcd66e874647b6ee8464e2d501b5a3f1f78831db19a3fdc",
-            plain: None,
+            plain: Some("c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
         },
         Published {
             name: "train-labels-idx1-ubyte",
             packed: "b0197879cbda89f3dc7b894f9fd52b858e68ea4182b6947c9d8c2b67e5f18dcc",
-            plain: None,
+            plain: Some("bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
         },
         Published {
             name: "t10k-images-idx3-ubyte",
             packed: "78dcbbfb5a27efaf1b6c1d616caca68560be8766c5bffcb2791df9273a534229",
-            plain: None,
+            plain: Some("5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
         },
         Published {
             name: "t10k-labels-idx1-ubyte",
             packed: "42bd18137a62d5998cdeae52bf3a0676ac6b706f5cf8439b47bb5b151ae3dccf",
-            plain: None,
+            plain: Some("0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
         },
     ],
 };

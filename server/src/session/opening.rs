@@ -67,6 +67,7 @@ pub(super) async fn open(
         job: job.clone(),
     };
     connection.reply(&welcome).await?;
+    connection.let_in();
     Ok(Session { shared: Arc::clone(shared), ledger, holder, experiment, dataset, job })
 }
 
