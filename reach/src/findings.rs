@@ -51,7 +51,8 @@ pub fn keep(path: &Path, new: &[Finding]) -> Result<(), ReachError> {
     all.retain(|old| !new.iter().any(|new| same(old, new)));
     all.extend(new.iter().cloned());
     all.sort_by(|a, b| {
-        let key = |f: &Finding| (f.bug.clone(), f.model.clone(), f.challenge.clone(), f.device.clone());
+        let key =
+            |f: &Finding| (f.bug.clone(), f.model.clone(), f.challenge.clone(), f.device.clone());
         key(a).cmp(&key(b))
     });
     let mut text = String::new();
@@ -181,7 +182,8 @@ mod tests {
         };
         assert_eq!(read(&path).unwrap(), []);
         keep(&path, &[finding(2, "m", Answer::Unknown), finding(1, "m", Answer::Unknown)]).unwrap();
-        keep(&path, &[finding(2, "m", Answer::MayDiffer), finding(2, "n", Answer::Unknown)]).unwrap();
+        keep(&path, &[finding(2, "m", Answer::MayDiffer), finding(2, "n", Answer::Unknown)])
+            .unwrap();
         let all = read(&path).unwrap();
         let told: Vec<_> =
             all.iter().map(|f| (f.bug.as_str(), f.model.as_str(), f.answer)).collect();
