@@ -202,6 +202,9 @@ fn the_papers_bugs() {
         return;
     };
     let study = TestStudy::from_definition("pytorch-1.1-1.6", &[]);
+    let corpus = root().join("data/studies/pytorch-1.1-1.6/corpus/bugs.jsonl");
+    std::fs::create_dir_all(study.path().join("corpus")).unwrap();
+    std::fs::copy(corpus, study.path().join("corpus/bugs.jsonl")).unwrap();
     let clone = clone.to_str().unwrap();
     let told = study.call(&["--format", "json", "reach", "--repo", clone]).expect(&[0]).json();
     let found = answers(&told);
