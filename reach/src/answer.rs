@@ -134,7 +134,7 @@ pub fn combine(parts: &[Evidence]) -> Option<&Evidence> {
         .or_else(|| first(Answer::Unknown))
         .or_else(|| first(Answer::ExecutedSame))
         .or_else(|| {
-            // The weakest evidence carries the answer.
+            // The answer rests on the costliest of what all parts rest on.
             parts
                 .iter()
                 .filter(|part| part.answer == Answer::NotExecuted)

@@ -15,7 +15,8 @@ pub fn read(source: &[u8], dictionary: &Dictionary, symbols: &mut Symbols) -> Un
     }
     let Some(tree) = parser.parse(&source, None) else { return units };
     units.silent = silent_lines(&source, tree.root_node());
-    let mut reader = Reader { source: &source, dictionary, symbols, units: &mut units, hidden: false };
+    let mut reader =
+        Reader { source: &source, dictionary, symbols, units: &mut units, hidden: false };
     reader.scope(tree.root_node(), None);
     units.finish();
     units
@@ -97,8 +98,13 @@ impl Reader<'_> {
                     }
                 }
             }
-            "preproc_if" | "preproc_ifdef" | "preproc_else" | "preproc_elif" | "preproc_elifdef"
-            | "declaration_list" | "field_declaration_list" => self.scope(node, class),
+            "preproc_if"
+            | "preproc_ifdef"
+            | "preproc_else"
+            | "preproc_elif"
+            | "preproc_elifdef"
+            | "declaration_list"
+            | "field_declaration_list" => self.scope(node, class),
             "template_declaration" => {
                 let mut cursor = node.walk();
                 let children: Vec<_> = node.named_children(&mut cursor).collect();
@@ -125,7 +131,10 @@ impl Reader<'_> {
                 self.units.includes.push((line(node), path.unwrap_or_default()));
             }
             "preproc_def" | "preproc_function_def" => self.definition_of_macro(node),
-            "preproc_call" | "using_declaration" | "static_assert_declaration" | "identifier"
+            "preproc_call"
+            | "using_declaration"
+            | "static_assert_declaration"
+            | "identifier"
             | "friend_declaration" => {
                 if node.kind() == "using_declaration" {
                     self.scoped(node, class, Vec::new());
@@ -135,7 +144,9 @@ impl Reader<'_> {
             "class_specifier" | "struct_specifier" | "union_specifier" => {
                 self.class(node);
             }
-            "declaration" | "field_declaration" | "type_definition" => self.declaration(node, class),
+            "declaration" | "field_declaration" | "type_definition" => {
+                self.declaration(node, class)
+            }
             "alias_declaration" => {
                 let names = node.child_by_field_name("name").into_iter().collect();
                 self.scoped(node, class, names);
@@ -522,11 +533,8 @@ fn line(node: Node<'_>) -> u32 {
 
 fn last_line(node: Node<'_>) -> u32 {
     let end = node.end_position();
-    let row = if end.column == 0 && end.row > node.start_position().row {
-        end.row
-    } else {
-        end.row + 1
-    };
+    let row =
+        if end.column == 0 && end.row > node.start_position().row { end.row } else { end.row + 1 };
     u32::try_from(row).unwrap_or(u32::MAX)
 }
 
@@ -561,8 +569,12 @@ fn declared(node: Node<'_>) -> Vec<Node<'_>> {
     match node.kind() {
         "identifier" | "field_identifier" | "type_identifier" => vec![node],
         "qualified_identifier" | "template_function" => vec![base_name(node)],
-        "init_declarator" | "function_declarator" | "pointer_declarator" | "array_declarator"
-        | "reference_declarator" | "parenthesized_declarator" => {
+        "init_declarator"
+        | "function_declarator"
+        | "pointer_declarator"
+        | "array_declarator"
+        | "reference_declarator"
+        | "parenthesized_declarator" => {
             let inner = node.child_by_field_name("declarator").or_else(|| node.named_child(0));
             inner.map(declared).unwrap_or_default()
         }

@@ -51,7 +51,8 @@ pub fn keep(path: &Path, new: &[Finding]) -> Result<(), ReachError> {
     all.retain(|old| !new.iter().any(|new| same(old, new)));
     all.extend(new.iter().cloned());
     all.sort_by(|a, b| {
-        let key = |f: &Finding| (f.bug.clone(), f.model.clone(), f.challenge.clone(), f.device.clone());
+        let key =
+            |f: &Finding| (f.bug.clone(), f.model.clone(), f.challenge.clone(), f.device.clone());
         key(a).cmp(&key(b))
     });
     let mut text = String::new();
@@ -168,6 +169,7 @@ mod tests {
     fn answers_are_kept_one_a_bug_and_workload() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reach/findings.jsonl");
+        use Answer::*;
         let finding = |pr: u64, model: &str, answer| Finding {
             bug: BugId::of_pull_request(pr),
             model: model.into(),
@@ -180,12 +182,12 @@ mod tests {
             evidence: vec![],
         };
         assert_eq!(read(&path).unwrap(), []);
-        keep(&path, &[finding(2, "m", Answer::Unknown), finding(1, "m", Answer::Unknown)]).unwrap();
-        keep(&path, &[finding(2, "m", Answer::MayDiffer), finding(2, "n", Answer::Unknown)]).unwrap();
+        keep(&path, &[finding(2, "m", Unknown), finding(1, "m", Unknown)]).unwrap();
+        keep(&path, &[finding(2, "m", MayDiffer), finding(2, "n", Unknown)])
+            .unwrap();
         let all = read(&path).unwrap();
         let told: Vec<_> =
             all.iter().map(|f| (f.bug.as_str(), f.model.as_str(), f.answer)).collect();
-        use Answer::*;
         assert_eq!(told, [("pr1", "m", Unknown), ("pr2", "m", MayDiffer), ("pr2", "n", Unknown)]);
         std::fs::write(&path, "{}\n").unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("line 1"));

@@ -347,7 +347,8 @@ impl Search<'_> {
                 for (_, how) in hows {
                     // Past an operator, only what calls its function without the dispatcher.
                     if through_trace
-                        && (*how != How::Called || !self.dictionary.is_direct(path)
+                        && (*how != How::Called
+                            || !self.dictionary.is_direct(path)
                             || self.dictionary.is_opaque(path))
                         && !matches!(how, How::Registered(_) | How::Hidden)
                     {
@@ -364,13 +365,7 @@ impl Search<'_> {
         any
     }
 
-    fn mentioned(
-        &mut self,
-        symbol: Name,
-        how: How,
-        path: &str,
-        unit: &crate::units::Unit,
-    ) -> bool {
+    fn mentioned(&mut self, symbol: Name, how: How, path: &str, unit: &crate::units::Unit) -> bool {
         let name = self.symbols.name(symbol.0).to_owned();
         let frontend = self.dictionary.is_frontend(path);
         self.reached.only_frontends &= frontend;

@@ -61,10 +61,9 @@ fn judge_file(file: &FileChange, layer: Layer, covered: &Covered) -> Evidence {
         },
     };
     let mut told = 0;
-    for (name, side, counts) in [
-        ("buggy", &file.buggy, &covered.buggy),
-        ("corrected", &file.corrected, &covered.corrected),
-    ] {
+    for (name, side, counts) in
+        [("buggy", &file.buggy, &covered.buggy), ("corrected", &file.corrected, &covered.corrected)]
+    {
         let lines = speaking(&file.path, side, layer);
         if lines.is_empty() {
             continue;
@@ -88,7 +87,8 @@ fn judge_file(file: &FileChange, layer: Layer, covered: &Covered) -> Evidence {
                     return evidence(Answer::MayDiffer, reason);
                 }
                 None => {
-                    let reason = format!("line {line} of the {name} side is no line that is counted");
+                    let reason =
+                        format!("line {line} of the {name} side is no line that is counted");
                     return evidence(Answer::Unknown, reason);
                 }
             }
@@ -201,7 +201,8 @@ mod tests {
         Dictionary { sources: vec!["src/".into()], ..Dictionary::default() }
     }
 
-    const CODE: &str = "int f(int x)\n{\n    int y = x +\n        1;\n    // a comment\n    return y;\n}\n";
+    const CODE: &str =
+        "int f(int x)\n{\n    int y = x +\n        1;\n    // a comment\n    return y;\n}\n";
 
     fn both(counts: &[(u32, u64)]) -> Covered {
         let side: FileCounts =
@@ -232,7 +233,8 @@ mod tests {
 
     #[test]
     fn counts_of_several_objects_add_up() {
-        let document = r#"{"files":[{"file":"src/a.h","lines":[{"line_number":3,"count":2,"x":1}]}]}"#;
+        let document =
+            r#"{"files":[{"file":"src/a.h","lines":[{"line_number":3,"count":2,"x":1}]}]}"#;
         let found = from_gcov(&format!("{document}\n{document}\n"), "/src").unwrap();
         assert_eq!(found["src/a.h"][&3], 4);
         assert!(from_gcov("no JSON", "/src").is_none());

@@ -72,7 +72,11 @@ impl<'a> Namer<'a> {
             self.source(bug, file, parts)?;
         } else {
             let reason = format!("a change of kind {} can touch anything", file.kind);
-            parts.push(unknown(path, reason, "comparing the values of both sides (--up-to values)"));
+            parts.push(unknown(
+                path,
+                reason,
+                "comparing the values of both sides (--up-to values)",
+            ));
         }
         Ok(())
     }
@@ -195,9 +199,7 @@ impl<'a> Namer<'a> {
             return Ok(());
         }
         let before = parts.len();
-        for (side, commit) in
-            [(&file.buggy, &bug.buggy), (&file.corrected, &bug.fix)]
-        {
+        for (side, commit) in [(&file.buggy, &bug.buggy), (&file.corrected, &bug.fix)] {
             let (Some(content), Some(commit)) = (&side.content, commit) else { continue };
             if side.lines.is_empty() {
                 continue;

@@ -144,7 +144,10 @@ class Thing:
         assert_eq!(names, ["outer", "outer.inner", "Thing.method"]);
         let runs = |line| file.runs_in(line).map(|f| f.name.as_str());
         assert_eq!((runs(1), runs(4), runs(14)), (None, None, None));
-        assert_eq!((runs(7), runs(8), runs(10)), (Some("outer"), Some("outer.inner"), Some("outer")));
+        assert_eq!(
+            (runs(7), runs(8), runs(10)),
+            (Some("outer"), Some("outer.inner"), Some("outer"))
+        );
         assert_eq!(runs(16), Some("Thing.method"));
         assert_eq!(file.head_of(5).map(|f| f.name.as_str()), Some("outer"));
         let silent: Vec<u32> = (1..=16).filter(|line| file.is_silent(*line)).collect();

@@ -58,12 +58,8 @@ mod tests {
         bug.not_in_artifact = true;
         assert_eq!(scope(&bug), None, "an untraced bug says nothing");
         bug.fix = Some(CommitId::new("0".repeat(40)).unwrap());
-        let file = |kind: &str| ChangedFile {
-            path: "a".into(),
-            kind: kind.into(),
-            added: 1,
-            removed: 0,
-        };
+        let file =
+            |kind: &str| ChangedFile { path: "a".into(), kind: kind.into(), added: 1, removed: 0 };
         bug.files = vec![file("docs"), file("test")];
         bug.scope = vec!["docs".into(), "test".into()];
         assert_eq!(scope(&bug).map(|e| e.answer), Some(Answer::NotInArtifact));

@@ -43,9 +43,10 @@ impl Symbols {
 
     /// Their names, from the first met.
     pub fn iter(&self) -> impl Iterator<Item = (Symbol, &str)> {
-        self.names.iter().enumerate().map(|(index, name)| {
-            (Symbol(u32::try_from(index).unwrap_or(u32::MAX)), name.as_ref())
-        })
+        self.names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (Symbol(u32::try_from(index).unwrap_or(u32::MAX)), name.as_ref()))
     }
 }
 

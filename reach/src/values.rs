@@ -42,12 +42,7 @@ pub fn judge(buggy: Option<&Values>, corrected: Option<&Values>) -> Evidence {
     let pairs = buggy.batches.iter().zip(&corrected.batches).enumerate();
     for (number, ((left, left_loss), (right, right_loss))) in pairs {
         if left != right || left_loss.map(f64::to_bits) != right_loss.map(f64::to_bits) {
-            let size = match (left_loss, right_loss) {
-                (Some(a), Some(b)) => {
-                    format!("; its losses are {a:.9e} and {b:.9e}, {:.3e} apart", (a - b).abs())
-                }
-                _ => String::new(),
-            };
+            let size = first_losses(buggy, corrected);
             let reason = format!("the sides part at batch {} of the first epoch{size}", number + 1);
             return evidence(Answer::MayDiffer, reason);
         }
@@ -60,6 +55,24 @@ pub fn judge(buggy: Option<&Values>, corrected: Option<&Values>) -> Evidence {
         Answer::ExecutedSame,
         format!("parameters and losses are the same bit for bit in all {batches} batches"),
     )
+}
+
+/// The first batch whose losses differ, and by how much: a loss is taken before the step that it
+/// leads to, so it shows a difference of parameters one batch later.
+fn first_losses(buggy: &Values, corrected: &Values) -> String {
+    let pairs = buggy.batches.iter().zip(&corrected.batches).enumerate();
+    for (number, ((_, left), (_, right))) in pairs {
+        if let (Some(a), Some(b)) = (left, right)
+            && a.to_bits() != b.to_bits()
+        {
+            let apart = (a - b).abs();
+            let batch = number + 1;
+            return format!(
+                "; the losses of batch {batch} are {a:.9} and {b:.9}, {apart:.3e} apart"
+            );
+        }
+    }
+    "; no loss of that epoch differs".to_owned()
 }
 
 #[cfg(test)]
@@ -82,7 +95,8 @@ mod tests {
         let other = values(&[("a", 1.0), ("c", 0.25)]);
         let parted = judge(Some(&one), Some(&other));
         assert_eq!(parted.answer, Answer::MayDiffer);
-        assert!(parted.reason.contains("batch 2"), "{}", parted.reason);
+        assert!(parted.reason.contains("part at batch 2"), "{}", parted.reason);
+        assert!(parted.reason.contains("2.500e-1 apart"), "{}", parted.reason);
         let short = values(&[("a", 1.0)]);
         assert_eq!(judge(Some(&one), Some(&short)).answer, Answer::Unknown);
         assert_eq!(judge(None, Some(&one)).answer, Answer::Unknown);

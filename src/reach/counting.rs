@@ -81,7 +81,9 @@ pub async fn count(
     for (path, counts) in &seen.counts {
         let Some(inside) = path.strip_prefix("/src/") else { continue };
         // What a container says is not trusted with a path.
-        if Path::new(inside).components().any(|part| !matches!(part, std::path::Component::Normal(_)))
+        if Path::new(inside)
+            .components()
+            .any(|part| !matches!(part, std::path::Component::Normal(_)))
         {
             continue;
         }

@@ -230,19 +230,24 @@ impl<'a> Watcher<'a> {
         open_to_all(folder)
     }
 
-    /// The experiment of one side, as `run` would plan it.
+    /// The experiment of one side, as `run` would plan it; that of a bug which `run` does not plan,
+    /// since its other side failed, is made after another's.
     fn experiment(&self, bug: &Bug, side: Evaluation) -> Result<Experiment, Failure> {
         let overrides = Overrides {
-            bugs: vec![bug.id.clone()],
             model: Some(self.workload.model.clone()),
             challenge: Some(self.workload.challenge.clone()),
             ..Overrides::default()
         };
         let plan = runner::plan(self.study, self.store, &overrides).map_err(Failure::input)?;
-        let found = plan.experiments.into_iter().find(|(found, _)| found.evaluation == side);
-        found
-            .map(|(experiment, _)| experiment)
-            .ok_or_else(|| Failure::input(anyhow!("{} has no {side} side", bug.id)))
+        let planned =
+            |found: &&(Experiment, u32)| found.0.bug == bug.id && found.0.evaluation == side;
+        if let Some((experiment, _)) = plan.experiments.iter().find(planned) {
+            return Ok(experiment.clone());
+        }
+        let other = plan.experiments.into_iter().next();
+        other
+            .map(|(other, _)| Experiment { bug: bug.id.clone(), evaluation: side, ..other })
+            .ok_or_else(|| Failure::input(anyhow!("no bug of this study has both its artifacts")))
     }
 }
 

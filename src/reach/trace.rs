@@ -53,10 +53,17 @@ pub async fn find(
             }
         }
     }
+    // The newest: what an older version lacks, a trace of it says nothing about.
+    let corpus = study.corpus()?;
+    let fixed_at = |bug: &BugId| {
+        corpus.iter().find(|known| known.id == *bug).and_then(|known| known.fixed_at.clone())
+    };
     let built = sides
-        .values()
-        .filter_map(|pair| pair.get(&Evaluation::Corrected))
-        .find(|record| record.is_built() && record.fault.is_none());
+        .iter()
+        .filter_map(|(bug, pair)| Some((fixed_at(bug), pair.get(&Evaluation::Corrected)?)))
+        .filter(|(_, record)| record.is_built() && record.fault.is_none())
+        .max_by(|a, b| a.0.cmp(&b.0))
+        .map(|(_, record)| record);
     match built {
         Some(record) => make(study, home, workload, record).await,
         None => Ok(None),
@@ -141,7 +148,8 @@ async fn make(
         return Ok(None);
     }
     let text = String::from_utf8_lossy(&out).into_owned();
-    let name = format!("{framework}-{}-{}-{}.json", workload.model, workload.challenge, workload.device);
+    let name =
+        format!("{framework}-{}-{}-{}.json", workload.model, workload.challenge, workload.device);
     let path = reach::findings::traces_dir(study).join(name);
     let trace = Trace::parse(&text, &path).map_err(Failure::stage)?;
     study::files::write_whole(&path, text.as_bytes()).map_err(Failure::missing)?;

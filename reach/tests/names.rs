@@ -1,0 +1,201 @@
+//! Names in a small framework of the kind that registers kernels under stubs: what a change leads
+//! to, and where names stop to tell.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::path::Path;
+
+use git2::{Repository, Signature};
+use reproduceml_reach::{Answer, Clone, Dictionary, Evidence, Namer, Trace, combine};
+use study::{Bug, BugId, ChangedFile, CommitId};
+
+const DICTIONARY: &str = r#"
+framework = "toy"
+sources = ["src/"]
+opaque = ["src/legacy/"]
+direct = ["src/native/"]
+frontends = ["src/api/"]
+gpu_only = [".cu"]
+operators = ["src/list.yaml"]
+derivatives = ["src/derivatives.yaml"]
+gpu_keys = ["CUDA"]
+declarations = ["DECLARE_STUB"]
+registrations = [{ macro = "REGISTER", under = 0 }]
+[python]
+"toy/" = "toy/"
+"#;
+
+const TRACE: &str = r#"{
+"format": "reproduceml-trace/1", "framework": "toy", "version": "1", "device": "cpu",
+"model": "m", "challenge": "c", "batches": 1, "complete": true,
+"operators": ["aten::add", "aten::relu"], "nodes": [], "kernels": [],
+"functions": {"toy/nn.py": ["Layer.forward"]}, "builtins": ["seed"],
+"modules": ["toy/nn.py"],
+"known": {"operators": ["aten::add", "aten::relu", "aten::pow", "aten::sort"],
+          "functions": {"toy/nn.py": ["Layer.forward", "Layer.extra"]},
+          "builtins": ["seed", "export"]}
+}"#;
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "src/list.yaml",
+        "- func: add(Tensor a, Tensor b) -> Tensor\n  dispatch:\n    CPU: add_cpu\n    CUDA: add_gpu\n\
+         - func: relu(Tensor a) -> Tensor\n- func: pow(Tensor a, Tensor b) -> Tensor\n\
+         - func: sort(Tensor a) -> Tensor\n- func: fresh(Tensor a) -> Tensor\n",
+    ),
+    ("src/derivatives.yaml", "- name: pow(Tensor a, Tensor b) -> Tensor\n  a: pow_back(grad, a)\n"),
+    (
+        "src/native/add.cpp",
+        "#include \"stub.h\"\nnamespace toy { namespace native {\nDECLARE_STUB(binary, add_stub);\n\
+         DECLARE_STUB(binary, pow_stub);\nTensor add_cpu(Tensor a, Tensor b) {\n  return add_stub(a, b);\n}\n\
+         Tensor pow(Tensor a, Tensor b) {\n  return pow_stub(a, b);\n}\n}}\n",
+    ),
+    (
+        "src/native/kernels.cpp",
+        "namespace toy { namespace native {\nnamespace {\nvoid add_kernel(int* x) {\n  *x = 1;\n}\n\
+         void pow_kernel(int* x) {\n  *x = 2;\n}\nvoid never(int* x) {\n  *x = 3;\n}\n}\n\
+         REGISTER(add_stub, &add_kernel);\nREGISTER(pow_stub, &pow_kernel);\n}}\n",
+    ),
+    (
+        "src/native/relu.cpp",
+        "namespace toy { namespace native {\nstatic float cut(float x) {\n  return x > 0 ? x : 0;\n}\n\
+         Tensor relu(Tensor a) {\n  return map(a, cut);\n}\n\
+         Tensor sort(Tensor a) {\n  return at::relu(a);\n}\n\
+         Tensor fresh(Tensor a) {\n  return sort(a);\n}\n}}\n",
+    ),
+    ("src/auto.cpp", "Tensor pow_back(Tensor g, Tensor a) {\n  return g * a;\n}\n"),
+    (
+        "src/bind.cpp",
+        "void export_it() {\n  save(1);\n}\nvoid seed_it() {\n  save(2);\n}\n\
+         void length_it() {\n  save(3);\n}\nvoid init(module m) {\n  m.def(\"export\", &export_it);\n\
+         m.def(\"seed\", [] { seed_it(); });\n  m.def(\"__len__\", &length_it);\n}\n",
+    ),
+    ("src/legacy/old.cpp", "void old(int x) {\n  use(x);\n}\n"),
+    ("src/api/pool.h", "#pragma once\ninline int relu(int x) {\n  return x;\n}\n"),
+    ("src/glue.cpp", "#define MAKE(op) void op##_loop() { run_##op(); }\nvoid run_mean() {\n  go(1);\n}\n"),
+    ("src/gpu.cu", "void add_gpu(int* x) {\n  kernel<int><<<1, 2>>>(x);\n}\n"),
+    ("src/shared.h", "#define LIMIT 3\ninline int clamp_it(int x) {\n  return x > LIMIT ? LIMIT : x;\n}\n"),
+    ("toy/nn.py", "class Layer:\n    def forward(self):\n        return 1\n\n    def extra(self):\n        return 2\n\n    def added(self):\n        return 3\n"),
+];
+
+struct Toy {
+    _folder: tempfile::TempDir,
+    clone: Clone,
+    bug: Bug,
+}
+
+fn commit(repository: &Repository, files: &[(String, String)]) -> git2::Oid {
+    let mut index = repository.index().unwrap();
+    for (path, text) in files {
+        let file = repository.workdir().unwrap().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        index.add_path(Path::new(path)).unwrap();
+    }
+    let tree = repository.find_tree(index.write_tree().unwrap()).unwrap();
+    let who = Signature::new("t", "t@t.example", &git2::Time::new(0, 0)).unwrap();
+    let parent = repository.head().ok().and_then(|head| head.peel_to_commit().ok());
+    let parents: Vec<_> = parent.iter().collect();
+    repository.commit(Some("HEAD"), &who, &who, "x", &tree, &parents).unwrap()
+}
+
+/// A fix that replaces `from` by `to` in one file.
+fn fix(path: &str, from: &str, to: &str) -> Toy {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::init(folder.path()).unwrap();
+    let mut files: Vec<(String, String)> =
+        FILES.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
+    let buggy = commit(&repository, &files);
+    let file = files.iter_mut().find(|(name, _)| name == path).unwrap();
+    assert!(file.1.contains(from), "{path} has no `{from}`");
+    file.1 = file.1.replacen(from, to, 1);
+    let fixed = commit(&repository, &files);
+    let mut bug = Bug::untraced(BugId::of_pull_request(1), "toy");
+    bug.buggy = Some(CommitId::new(buggy.to_string()).unwrap());
+    bug.fix = Some(CommitId::new(fixed.to_string()).unwrap());
+    let kind = if path.ends_with(".py") { "python" } else { "cpp-cpu" };
+    bug.files =
+        vec![ChangedFile { path: path.into(), kind: kind.into(), added: 1, removed: 1 }];
+    Toy { clone: Clone::open(folder.path()).unwrap(), _folder: folder, bug }
+}
+
+fn judge_with(toy: &Toy, trace: &Trace) -> Evidence {
+    let dictionary: Dictionary = toml::from_str(DICTIONARY).unwrap();
+    let change = toy.clone.change(&toy.bug).unwrap().unwrap();
+    let mut namer = Namer::new(&toy.clone, &dictionary, trace);
+    let parts = namer.judge(&toy.bug, &change).unwrap();
+    combine(&parts).unwrap().clone()
+}
+
+fn trace() -> Trace {
+    Trace::parse(TRACE, Path::new("trace.json")).unwrap()
+}
+
+fn answer(path: &str, from: &str, to: &str) -> (Answer, String) {
+    let found = judge_with(&fix(path, from, to), &trace());
+    (found.answer, found.reason)
+}
+
+#[test]
+fn names_lead_to_what_runs_and_to_what_does_not() {
+    use Answer::*;
+    let kernels = "src/native/kernels.cpp";
+    for (path, from, to, expected) in [
+        (kernels, "*x = 1", "*x = 4", MayDiffer),
+        (kernels, "*x = 2", "*x = 4", NotExecuted),
+        // Nothing calls it, and no other file can.
+        (kernels, "*x = 3", "*x = 4", NotExecuted),
+        ("src/native/relu.cpp", "x > 0", "x >= 0", MayDiffer),
+        // What an operator calls through the dispatcher does not make it run; here another one,
+        // which the traced version lacks, calls it directly.
+        ("src/native/relu.cpp", "at::relu(a)", "at::relu(b)", Unknown),
+        ("src/auto.cpp", "g * a", "g + a", NotExecuted),
+        ("src/bind.cpp", "save(1)", "save(4)", NotExecuted),
+        ("src/bind.cpp", "save(2)", "save(4)", MayDiffer),
+        ("src/gpu.cu", "<<<1, 2>>>", "<<<1, 3>>>", NotExecuted),
+        ("src/api/pool.h", "return x", "return x + 1", NotExecuted),
+        ("src/list.yaml", "- func: pow(Tensor a", "- func: pow(Tensor c", NotExecuted),
+        ("src/list.yaml", "CPU: add_cpu", "CPU: add_host", MayDiffer),
+        ("src/derivatives.yaml", "pow_back(grad, a)", "pow_back(grad, b)", NotExecuted),
+        ("toy/nn.py", "return 1", "return 4", MayDiffer),
+        ("toy/nn.py", "return 2", "return 4", NotExecuted),
+        ("toy/nn.py", "class Layer:", "class Layer(object):", MayDiffer),
+    ] {
+        let (found, reason) = answer(path, from, to);
+        assert_eq!(found, expected, "{path}: {from} -> {to}: {reason}");
+    }
+}
+
+#[test]
+fn where_names_stop_to_tell_it_says_so() {
+    for (path, from, to, why) in [
+        ("src/bind.cpp", "save(3)", "save(4)", "no trace shows"),
+        ("src/legacy/old.cpp", "use(x)", "use(y)", "how this folder is reached"),
+        ("src/shared.h", "#define LIMIT 3", "#include \"a.h\"\n#define LIMIT 3", "includes"),
+        ("src/shared.h", "x > LIMIT", "x >= LIMIT", "nothing that was read calls clamp_it"),
+        ("src/glue.cpp", "go(1)", "go(2)", "run_mean"),
+        ("src/native/relu.cpp", "return sort(a)", "return sort(b)", "does not have"),
+        ("toy/nn.py", "return 3", "return 4", "no function of this name"),
+        ("src/list.yaml", "- func: relu(Tensor a) -> Tensor", "- [", "cannot be read"),
+    ] {
+        let (found, reason) = answer(path, from, to);
+        assert_eq!(found, Answer::Unknown, "{path}: {from} -> {to}: {reason}");
+        assert!(reason.contains(why), "{path}: {reason}");
+    }
+}
+
+#[test]
+fn comments_are_no_change() {
+    let (found, reason) = answer("src/native/kernels.cpp", "*x = 1;", "*x = 1; // one");
+    assert_eq!(found, Answer::MayDiffer, "code stands on that line: {reason}");
+    let (found, _) = answer("src/native/kernels.cpp", "void add_kernel", "// one\nvoid add_kernel");
+    assert_eq!(found, Answer::NotInArtifact);
+    let (found, _) = answer("toy/nn.py", "class Layer:", "# one\nclass Layer:");
+    assert_eq!(found, Answer::NotInArtifact);
+}
+
+#[test]
+fn a_trace_that_misses_operators_excludes_nothing_compiled() {
+    let toy = fix("src/native/kernels.cpp", "*x = 2", "*x = 4");
+    let deaf = Trace { complete: false, ..trace() };
+    assert_eq!(judge_with(&toy, &deaf).answer, Answer::Unknown);
+}
