@@ -38,6 +38,9 @@ pub struct Change {
     pub files: Vec<FileChange>,
 }
 
+/// A file as a diff tells of it: path, the two blobs, removed and added lines.
+type Delta = (String, Oid, Oid, Vec<u32>, Vec<u32>);
+
 /// A clone of the framework's repository.
 pub struct Clone {
     path: std::path::PathBuf,
@@ -145,7 +148,7 @@ impl Clone {
             .repository
             .diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options))
             .map_err(&git)?;
-        let files: RefCell<Vec<(String, Oid, Oid, Vec<u32>, Vec<u32>)>> = RefCell::default();
+        let files: RefCell<Vec<Delta>> = RefCell::default();
         diff.foreach(
             &mut |delta, _| {
                 let side = |file: git2::DiffFile<'_>| {

@@ -651,7 +651,7 @@ fn pastes(name: Symbol, body: &str, parameters: &[&str]) -> Vec<Paste> {
         if pieces.iter().filter(|piece| is_parameter(piece)).count() != 1 {
             continue;
         }
-        let at = pieces.iter().position(|piece| is_parameter(&piece)).unwrap_or(0);
+        let at = pieces.iter().position(is_parameter).unwrap_or(0);
         found.push(Paste {
             name,
             before: pieces.get(..at).unwrap_or_default().concat(),

@@ -183,8 +183,7 @@ mod tests {
         };
         assert_eq!(read(&path).unwrap(), []);
         keep(&path, &[finding(2, "m", Unknown), finding(1, "m", Unknown)]).unwrap();
-        keep(&path, &[finding(2, "m", MayDiffer), finding(2, "n", Unknown)])
-            .unwrap();
+        keep(&path, &[finding(2, "m", MayDiffer), finding(2, "n", Unknown)]).unwrap();
         let all = read(&path).unwrap();
         let told: Vec<_> =
             all.iter().map(|f| (f.bug.as_str(), f.model.as_str(), f.answer)).collect();

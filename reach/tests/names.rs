@@ -71,10 +71,19 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("src/legacy/old.cpp", "void old(int x) {\n  use(x);\n}\n"),
     ("src/api/pool.h", "#pragma once\ninline int relu(int x) {\n  return x;\n}\n"),
-    ("src/glue.cpp", "#define MAKE(op) void op##_loop() { run_##op(); }\nvoid run_mean() {\n  go(1);\n}\n"),
+    (
+        "src/glue.cpp",
+        "#define MAKE(op) void op##_loop() { run_##op(); }\nvoid run_mean() {\n  go(1);\n}\n",
+    ),
     ("src/gpu.cu", "void add_gpu(int* x) {\n  kernel<int><<<1, 2>>>(x);\n}\n"),
-    ("src/shared.h", "#define LIMIT 3\ninline int clamp_it(int x) {\n  return x > LIMIT ? LIMIT : x;\n}\n"),
-    ("toy/nn.py", "class Layer:\n    def forward(self):\n        return 1\n\n    def extra(self):\n        return 2\n\n    def added(self):\n        return 3\n"),
+    (
+        "src/shared.h",
+        "#define LIMIT 3\ninline int clamp_it(int x) {\n  return x > LIMIT ? LIMIT : x;\n}\n",
+    ),
+    (
+        "toy/nn.py",
+        "class Layer:\n    def forward(self):\n        return 1\n\n    def extra(self):\n        return 2\n\n    def added(self):\n        return 3\n",
+    ),
 ];
 
 struct Toy {
@@ -113,8 +122,7 @@ fn fix(path: &str, from: &str, to: &str) -> Toy {
     bug.buggy = Some(CommitId::new(buggy.to_string()).unwrap());
     bug.fix = Some(CommitId::new(fixed.to_string()).unwrap());
     let kind = if path.ends_with(".py") { "python" } else { "cpp-cpu" };
-    bug.files =
-        vec![ChangedFile { path: path.into(), kind: kind.into(), added: 1, removed: 1 }];
+    bug.files = vec![ChangedFile { path: path.into(), kind: kind.into(), added: 1, removed: 1 }];
     Toy { clone: Clone::open(folder.path()).unwrap(), _folder: folder, bug }
 }
 
