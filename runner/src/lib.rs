@@ -8,11 +8,19 @@
 mod difference;
 mod execute;
 mod launch;
+mod launching;
+mod names;
 mod pairing;
 mod plan;
+mod settle;
+mod summary;
+pub mod trace;
 
 pub use difference::{DifferenceError, RunDifference, difference};
-pub use execute::{Progress, RunError, RunOptions, RunSummary, SideSummary, execute};
-pub use launch::{DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher};
+pub use execute::{Progress, RunError, RunOptions, execute};
+pub use launch::{AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher};
+pub use names::Models;
 pub use pairing::{FactorDifference, compare_manifests};
 pub use plan::{Control, Overrides, Plan, PlanError, PlannedRun, plan};
+pub use settle::Failed;
+pub use summary::{EndingSummary, RunSummary, SideSummary};

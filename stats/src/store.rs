@@ -36,7 +36,7 @@ pub struct StudyResults {
 /// # Errors
 /// If the store cannot be read or holds no finished run.
 pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
-    let mut rows = Vec::new();
+    let (mut rows, mut allowed) = (Vec::new(), Vec::new());
     let mut invalid: BTreeMap<String, BTreeMap<Evaluation, String>> = BTreeMap::new();
     for (experiment, _) in store.active_experiments()? {
         let id = experiment.id();
@@ -49,6 +49,13 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
                 of_bug.entry(*side).or_insert(reason.clone());
             }
         }
+        if let Some(tolerated) = store.tolerated(&id)? {
+            let (bug, side) = (&experiment.bug, experiment.evaluation);
+            allowed.push(format!(
+                "{bug}: the {side} side differs from the corrected one in more than the artifact, \
+                 which `run --allow` permits: {tolerated}"
+            ));
+        }
         for run in store.runs(&id)? {
             if run.status == RunStatus::Finished {
                 rows.push(row(store, &experiment, &run.key, run.seed)?);
@@ -58,7 +65,9 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
     if rows.is_empty() {
         return Err(StudyResultsError::NoRuns);
     }
-    Ok(StudyResults { results: Results::from_rows(rows)?, invalid })
+    let mut results = Results::from_rows(rows)?;
+    results.warnings.extend(allowed);
+    Ok(StudyResults { results, invalid })
 }
 
 const ALL: [Evaluation; 4] =
