@@ -61,7 +61,8 @@ fn rows(told: &Told) -> Rows {
     let found = &told.difference;
     let mut rows = Rows::new(&["what", "where", "first", "second"]);
     for factor in &found.factors {
-        let place = format!("{}.{}", factor.factor, factor.path);
+        let dot = if factor.path.is_empty() { "" } else { "." };
+        let place = format!("{}{dot}{}", factor.factor, factor.path);
         rows.push(["factor", &place, &factor.left, &factor.right]);
     }
     if found.factors.is_empty() {

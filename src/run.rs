@@ -28,8 +28,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     if args.dry_run {
         return print_plan(cli, &study, &plan, options.jobs);
     }
-    plan.enter(&store)?;
     if args.plan_only {
+        plan.enter(&store)?;
         return print_plan(cli, &study, &plan, options.jobs);
     }
     let launching = if plan.missing.is_empty() {
@@ -37,6 +37,13 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     } else {
         Launching::at(&args.place, &study).await?
     };
+    let on_gpu = |run: &&runner::PlannedRun| run.experiment.device == "cuda";
+    if let Some(first) = plan.missing.iter().find(on_gpu) {
+        let checked = launching.launcher.check_gpus(&first.artifact.image, &options.gpus).await;
+        checked.map_err(places::explain)?;
+    }
+    // Only now: what cannot be run must not take the place of what was.
+    plan.enter(&store)?;
     let progress = Progress::new();
     let total = plan.missing.len();
     if total > 0 {
@@ -183,9 +190,9 @@ fn print_plan(cli: &Cli, study: &Study, plan: &Plan, jobs: usize) -> Result<(), 
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     match (seconds, plan.expected_bytes) {
         (Some(seconds), Some(bytes)) => {
-            let free = free.map_or(String::new(), |free| format!(" of {} MiB free", mib(free)));
+            let free = free.map_or(String::new(), |free| format!(", {} MiB are free", mib(free)));
             eprintln!(
-                "{} runs, {jobs} at a time: about {:.0} minutes and {} MiB of disk{free}",
+                "{} runs, {jobs} at a time: about {:.0} min and {} MiB of disk{free}",
                 plan.missing.len(),
                 (seconds / 60.0).ceil(),
                 mib(bytes)

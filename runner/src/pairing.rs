@@ -25,7 +25,8 @@ pub struct FactorDifference {
 
 impl std::fmt::Display for FactorDifference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}: {} / {}", self.factor, self.path, self.left, self.right)
+        let dot = if self.path.is_empty() { "" } else { "." };
+        write!(f, "{}{dot}{}: {} / {}", self.factor, self.path, self.left, self.right)
     }
 }
 
@@ -60,6 +61,16 @@ fn walk(left: &Value, right: &Value, path: &mut Vec<String>, out: &mut Vec<Facto
         }
         return;
     }
+    if let (Some(a), Some(b)) = (named(left), named(right))
+        && a.iter().map(|(name, _)| name).eq(b.iter().map(|(name, _)| name))
+    {
+        for ((name, a), (_, b)) in a.into_iter().zip(b) {
+            path.push(name.to_owned());
+            walk(a, b, path, out);
+            path.pop();
+        }
+        return;
+    }
     let mut parts = path.iter().cloned();
     out.push(FactorDifference {
         factor: parts.next().unwrap_or_default(),
@@ -67,6 +78,12 @@ fn walk(left: &Value, right: &Value, path: &mut Vec<String>, out: &mut Vec<Facto
         left: shorten(left),
         right: shorten(right),
     });
+}
+
+/// A list of objects that each have a name of their own, such as controls.
+fn named(value: &Value) -> Option<Vec<(&str, &Value)>> {
+    let list = value.as_array().filter(|list| !list.is_empty())?;
+    list.iter().map(|entry| Some((entry.get("name")?.as_str()?, entry))).collect()
 }
 
 fn shorten(value: &Value) -> String {
@@ -181,8 +198,13 @@ mod tests {
         let differences = compare_manifests(&left, &right);
         assert_eq!(
             differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["hardware.cpu: \"A\" / \"B\"", "threads.: null / {\"omp\":1}"]
+            ["hardware.cpu: \"A\" / \"B\"", "threads: null / {\"omp\":1}"]
         );
+        // In a list of named things the thing is named.
+        let controls = |status: &str| json!({"controls": [{"name": "tf32", "status": status}, {"name": "x", "status": "set"}]});
+        let differences = compare_manifests(&controls("set"), &controls("failed"));
+        assert_eq!(differences[0].to_string(), "controls.tf32.status: \"set\" / \"failed\"");
+        assert_eq!(differences.len(), 1);
     }
 
     /// A pair of tinynn with one finished run a side, whose manifests name these processors.

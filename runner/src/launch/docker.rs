@@ -30,6 +30,16 @@ impl DockerLauncher {
         Ok(self.docker.remove_leftovers(&labels).await?.len())
     }
 
+    /// Starts a container that does nothing with all these GPUs.
+    pub(super) async fn check_gpus(&self, image: &str, gpus: &[String]) -> Result<(), LaunchError> {
+        let mut spec = ContainerSpec::new(image, &["true"], self.docker.sandbox_user())
+            .label(STUDY_LABEL, &self.study_label)
+            .label("reproduceml.stage", "run");
+        spec.gpus = Some(gpus.to_vec());
+        let ended = self.docker.run(&spec, &mut |_, _| Ok(()), &Cancel::new()).await;
+        ended.map(|_| ()).map_err(|error| without_gpu(true, error))
+    }
+
     fn spec(&self, launch: &Launch) -> ContainerSpec {
         closed(launch, self.docker.sandbox_user(), &self.study_label)
     }
@@ -87,10 +97,11 @@ impl Launcher for DockerLauncher {
             tail.push(bytes);
             log.write_all(bytes)
         };
-        let exit = self.docker.run(&spec, &mut copy, cancel).await.map_err(|error| {
-            no_gpu(launch, &error)
-                .map_or(LaunchError::Container(error), |detail| LaunchError::NoGpu { detail })
-        })?;
+        let exit = self
+            .docker
+            .run(&spec, &mut copy, cancel)
+            .await
+            .map_err(|error| without_gpu(launch.gpu.is_some(), error))?;
         Ok(Exit {
             status: exit.status,
             signal: exit.signal,
@@ -103,12 +114,19 @@ impl Launcher for DockerLauncher {
     }
 }
 
-/// What the daemon says when it cannot hand in the GPU that a run wants.
-fn no_gpu(launch: &Launch, error: &ContainerError) -> Option<String> {
-    let ContainerError::Daemon { detail, .. } = error else { return None };
-    let words = detail.to_lowercase();
-    let about = ["device driver", "nvidia", "gpu", "cdi"].iter().any(|word| words.contains(word));
-    (launch.gpu.is_some() && about).then(|| detail.clone())
+/// The daemon's error; where a GPU was `wanted` and the daemon speaks of that, as such.
+fn without_gpu(wanted: bool, error: ContainerError) -> LaunchError {
+    match error {
+        ContainerError::Daemon { detail, .. } if wanted && is_about_gpus(&detail) => {
+            LaunchError::NoGpu { detail }
+        }
+        error => LaunchError::Container(error),
+    }
+}
+
+fn is_about_gpus(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["device driver", "nvidia", "gpu", "cdi"].iter().any(|word| said.contains(word))
 }
 
 #[cfg(test)]
@@ -129,11 +147,14 @@ mod tests {
     #[test]
     fn a_daemon_without_gpus_is_understood() {
         let said = "could not select device driver \"nvidia\" with capabilities: [[gpu]]";
-        let error =
-            ContainerError::Daemon { action: "start".into(), detail: said.into(), passing: true };
-        let with = Launch { gpu: Some("0".into()), ..example(60) };
-        assert_eq!(no_gpu(&with, &error).as_deref(), Some(said));
-        assert_eq!(no_gpu(&example(60), &error), None);
+        let error = || ContainerError::Daemon {
+            action: "start".into(),
+            detail: said.into(),
+            passing: true,
+        };
+        let told = without_gpu(true, error());
+        assert!(matches!(&told, LaunchError::NoGpu { detail } if detail == said), "{told}");
+        assert!(matches!(without_gpu(false, error()), LaunchError::Container(_)));
     }
 
     #[test]

@@ -30,9 +30,8 @@ impl Launcher for LocalLauncher {
         log: &mut (dyn Write + Send),
         cancel: &Cancel,
     ) -> Result<Exit, LaunchError> {
-        if launch.gpu.is_some() && !GPU_DEVICES.iter().any(|path| Path::new(path).exists()) {
-            let detail = format!("this machine has none of {}", GPU_DEVICES.join(", "));
-            return Err(LaunchError::NoGpu { detail });
+        if launch.gpu.is_some() {
+            check_gpu()?;
         }
         let begin = Instant::now();
         // One pipe for both outputs keeps their order.
@@ -117,6 +116,15 @@ impl Launcher for LocalLauncher {
 
 /// What a machine with a GPU has: NVIDIA's driver, AMD's, or Windows' under Linux.
 const GPU_DEVICES: [&str; 3] = ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"];
+
+/// Whether this machine has a GPU at all; which ones, its framework tells.
+pub(super) fn check_gpu() -> Result<(), LaunchError> {
+    if GPU_DEVICES.iter().any(|path| Path::new(path).exists()) {
+        return Ok(());
+    }
+    let detail = format!("this machine has none of {}", GPU_DEVICES.join(", "));
+    Err(LaunchError::NoGpu { detail })
+}
 
 /// How long the output of a process is read after its end.
 const DRAIN: Duration = Duration::from_secs(1);

@@ -98,6 +98,20 @@ pub enum AnyLauncher {
     Local(LocalLauncher),
 }
 
+impl AnyLauncher {
+    /// Checks that each of these GPUs can be given to a run, before anything is planned on them.
+    /// `image` is one that the daemon has.
+    ///
+    /// # Errors
+    /// [`LaunchError::NoGpu`] with what is missing.
+    pub async fn check_gpus(&self, image: &str, gpus: &[String]) -> Result<(), LaunchError> {
+        match self {
+            Self::Docker(launcher) => launcher.check_gpus(image, gpus).await,
+            Self::Local(_) => local::check_gpu(),
+        }
+    }
+}
+
 impl Launcher for AnyLauncher {
     async fn launch(
         &self,
