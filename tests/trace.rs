@@ -32,22 +32,20 @@ fn a_trace_names_the_batch_and_the_module_where_tinynns_bugs_are() {
     let of = |bug: &str| trace(&study, &run(&study, bug, "buggy"), &run(&study, bug, "corrected"));
     // pr16 counts one sample in weight gradients, pr20 divides the loss's gradient once too often,
     // pr30 adds bias gradients in another order.
-    for (bug, stage, name) in [
-        ("pr16", "parameter gradient", "3.weight"),
-        ("pr20", "output gradient", ""),
-        ("pr30", "parameter gradient", "3.bias"),
+    // Another order of summation costs the last bits, another gradient all of them.
+    for (bug, stage, name, ulps) in [
+        ("pr16", "parameter gradient", "3.weight", 1_000_000..=u64::MAX),
+        ("pr20", "output gradient", "", 1_000_000..=u64::MAX),
+        ("pr30", "parameter gradient", "3.bias", 1..=1000),
     ] {
         let found = of(bug);
         assert_eq!(found["moment"], json!({"at": "batch", "epoch": 1, "batch": 0}), "{bug}");
         let first = &found["tensors"][0];
         assert_eq!((&first["stage"], &first["name"]), (&json!(stage), &json!(name)), "{bug}");
-        assert!(first["largest"].as_f64().unwrap() > 0.0 && first["ulps"].as_u64().unwrap() > 0);
+        assert!(first["largest"].as_f64().unwrap() > 0.0, "{first}");
+        assert!(ulps.contains(&first["ulps"].as_u64().unwrap()), "{first}");
         assert_eq!((&found["left_departs"], &found["right_departs"]), (&Value::Null, &Value::Null));
     }
-    // Another order of summation costs the last bits, another gradient all of them.
-    let ulps = |trace: &Value| trace["tensors"][0]["ulps"].as_u64().unwrap();
-    assert!(ulps(&of("pr30")) < 1000);
-    assert!(ulps(&of("pr20")) > 1_000_000);
     assert_eq!(of("pr21")["moment"], Value::Null, "what is never used parts nothing");
 
     // Two bugs have two seeds: they part at initialisation.
@@ -77,20 +75,14 @@ fn a_trace_names_the_module_where_a_fault_is_planted_in_pytorch() {
         ],
     );
     study.call(&["mine", "--offline"]).expect(&[0]);
-    study.call(&["build"]).expect(&[0]);
-    study.call(&["run"]).expect(&[0]);
-    let of =
-        |bug: &str| trace(&study, &run(&study, bug, "artificial"), &run(&study, bug, "corrected"));
+    let bug = "fault-avgpool3d"; // With another fault in its file.
+    study.call(&["build", bug]).expect(&[0]);
+    study.call(&["run", bug]).expect(&[0]);
+    let (left, right) = (run(&study, bug, "artificial"), run(&study, bug, "corrected"));
+    let relu = trace(&study, &left, &right);
     // The first module that sees what relu let through is the one behind it.
-    let relu = of("fault-avgpool3d");
     assert_eq!(relu["moment"], json!({"at": "batch", "epoch": 1, "batch": 0}));
     let first = &relu["tensors"][0];
     assert_eq!((&first["stage"], &first["name"]), (&json!("output"), &json!("conv2")));
     assert!(first["largest"].as_f64().unwrap() < 0.1, "{first}");
-    // Momentum is felt from the second step on, and in the step alone.
-    let momentum = of("fault-sgd-momentum");
-    assert_eq!(momentum["moment"], json!({"at": "batch", "epoch": 1, "batch": 1}));
-    assert_eq!(momentum["tensors"][0]["stage"], "parameter");
-    let of_parameters = |tensor: &Value| tensor["stage"] == "parameter";
-    assert!(momentum["tensors"].as_array().unwrap().iter().all(of_parameters));
 }
