@@ -29,7 +29,7 @@ impl Launching {
                 let folder = socket_folder()?;
                 let listen = Listen::Unix(folder.path().join("server.sock"));
                 Ok(Self {
-                    launcher: AnyLauncher::Docker(launcher),
+                    launcher: AnyLauncher::Docker(Box::new(launcher)),
                     config: config(study, listen),
                     _socket: Some(folder),
                 })

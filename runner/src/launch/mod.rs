@@ -93,7 +93,7 @@ pub trait Launcher: Sync {
 /// A launcher that is chosen when the program runs.
 pub enum AnyLauncher {
     /// Containers.
-    Docker(DockerLauncher),
+    Docker(Box<DockerLauncher>),
     /// Processes of this machine.
     Local(LocalLauncher),
 }
