@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use study::BugId;
 
 use crate::build::args::BuildArgs;
+use crate::reach::args::ReachArgs;
 
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
@@ -63,6 +64,8 @@ pub enum Command {
     Label(LabelArgs),
     /// Make an artifact of the commit before and after each fix.
     Build(BuildArgs),
+    /// Say of each bug whether the study's workload can see it, before time is spent on runs.
+    Reach(ReachArgs),
     /// Train the study's model on both artifacts of each bug.
     Run(RunArgs),
     /// Serve seeds, data and metrics to clients that were started by hand or on other machines.
@@ -230,6 +233,9 @@ pub struct RunArgs {
     /// design, so that `stats` can tell how often it sees a difference where there is none.
     #[arg(long, value_name = "CONTROL")]
     pub control: Option<Control>,
+    /// Run bugs as well that `reach` found to be out of this workload's reach.
+    #[arg(long)]
+    pub anyway: bool,
     /// Begin runs again that failed, and pairs of runs that differ in more than the artifact.
     #[arg(long)]
     pub retry_failed: bool,
@@ -250,6 +256,12 @@ pub struct RunArgs {
     /// Enter the plan into the study, for clients that are started by hand, and run nothing.
     #[arg(long, conflicts_with = "dry_run")]
     pub plan_only: bool,
+    /// Serve the dashboard meanwhile, at 127.0.0.1:4748 or a free port unless an address is given.
+    /// It asks for the token of REPRODUCEML_TOKEN, if that is set.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    pub dashboard: Option<Option<std::net::SocketAddr>>,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// Where the processes of runs are started.
@@ -261,6 +273,10 @@ pub struct Place {
     /// The Python to start with `--executor local`.
     #[arg(long, default_value = "python3")]
     pub python: String,
+    /// A training client to start with `--executor local` instead of the Python one, such as
+    /// clients/tch; docs/guide/tch.md says which runs it can make.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "python")]
+    pub client: Option<String>,
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
@@ -285,10 +301,31 @@ pub struct ServeArgs {
     /// this machine's own (127.0.0.1, [::1]) needs a token.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4747")]
     pub listen: Vec<ListenAddress>,
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// Where the dashboard listens; else 127.0.0.1:4748, or a free port if that is taken. It asks
+    /// for the token too, if there is one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub dashboard: Option<std::net::SocketAddr>,
+    /// Serve no dashboard.
+    #[arg(long, conflicts_with = "dashboard")]
+    pub no_dashboard: bool,
+}
+
+/// Arguments that say how a server lets clients in.
+#[derive(Debug, Args)]
+pub struct AccessArgs {
     /// A file with the token that clients must show, at least 16 characters; else the one in the
     /// environment's REPRODUCEML_TOKEN, if any.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the server's certificate, and after it those that signed it: addresses of
+    /// TCP then speak TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Arguments of `ticket`.
@@ -376,6 +413,41 @@ pub struct Rules {
     /// The family-wise error to accept.
     #[arg(long, value_name = "P")]
     pub alpha: Option<f64>,
+    /// How p-values of rank tests are computed; the profile `paper` fixes it.
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// Asymptotic p-values without correction for continuity.
+    #[arg(long)]
+    pub no_continuity: bool,
+    /// Which difference p-values are for, of the buggy side against the corrected one.
+    #[arg(long)]
+    pub alternative: Option<Alternative>,
+    /// A planted fault that no run should feel, left out of the detection rate; beside those that
+    /// study.toml marks. May be given again.
+    #[arg(long, value_name = "NAME")]
+    pub unfelt: Vec<String>,
+}
+
+/// How p-values of rank tests are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Exact up to 50 values a side, asymptotic above.
+    Auto,
+    /// From all permutations, where they can be counted.
+    Exact,
+    /// From the normal approximation.
+    Asymptotic,
+}
+
+/// Which difference p-values are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Alternative {
+    /// In either direction.
+    TwoSided,
+    /// The buggy side has smaller values.
+    Less,
+    /// The buggy side has larger values.
+    Greater,
 }
 
 /// Arguments of `report`.

@@ -28,7 +28,7 @@ pub async fn diff(cli: &Cli, args: &DiffArgs) -> Result<(), Failure> {
     let difference = runner::difference(&store, &args.left, &args.right).map_err(Failure::input)?;
     let mut told = Told { difference, trace: None };
     if args.trace {
-        let home = Home::find()?;
+        let home = Home::for_containers(&study)?;
         let _lock = study.lock()?;
         trace::remove_scratch(&study).map_err(explain)?;
         let launching = Launching::at(&args.place, &study).await?;

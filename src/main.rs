@@ -1,7 +1,9 @@
 //! The `reproduceml` program: parse, call a stage, print.
 
+mod access;
 mod build;
 mod cli;
+mod dashboard;
 mod diff;
 mod doctor;
 mod failure;
@@ -15,6 +17,7 @@ mod nightly;
 mod output;
 mod places;
 mod progress;
+mod reach;
 mod report;
 mod run;
 mod serve;
@@ -69,6 +72,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Mine(args) => mine::mine(cli, args).await,
         Command::Label(args) => label::label(cli, args).await,
         Command::Build(args) => build::build(cli, args).await,
+        Command::Reach(args) => reach::reach(cli, args).await,
         Command::Run(args) => run::run(cli, args).await,
         Command::Serve(args) => serve::serve(cli, args).await,
         Command::Ticket(args) => serve::ticket(cli, args),

@@ -1,6 +1,7 @@
 //! Results on standard output, in the form that was asked for.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -87,6 +88,26 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("standard output").map_err(Failure::stage),
     }
+}
+
+/// Writes a file whole, and its folder where that is missing.
+///
+/// A path that no file can have is wrong usage; a disk that is full, or closed to us, is something
+/// missing.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    use std::io::ErrorKind;
+    study::files::write_whole(path, bytes).map_err(|error| {
+        let wrong_path = matches!(
+            error.kind(),
+            ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::AlreadyExists
+                | ErrorKind::InvalidInput
+                | ErrorKind::InvalidFilename
+        );
+        let error = anyhow::anyhow!("{}: {error}", path.display());
+        if wrong_path { Failure::input(error) } else { Failure::missing(error) }
+    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ impl Launching {
     /// Finds what the place needs, and removes what a killed process left there.
     pub async fn at(place: &Place, study: &Study) -> Result<Self, Failure> {
         match place.executor {
+            Executor::Docker if place.client.is_some() => Err(Failure::input(anyhow!(
+                "--client starts a program of this machine; add --executor local"
+            ))),
             Executor::Docker => {
                 let docker = Docker::connect().await.map_err(missing_docker)?;
                 let launcher = DockerLauncher::new(docker, study_label(study));
@@ -40,8 +43,12 @@ impl Launching {
 
     /// Processes of this machine; also for when nothing is to be started.
     pub fn nowhere(place: &Place, study: &Study) -> Self {
+        let launcher = match &place.client {
+            Some(program) => LocalLauncher::program(program),
+            None => LocalLauncher::new(&place.python),
+        };
         Self {
-            launcher: AnyLauncher::Local(LocalLauncher::new(&place.python)),
+            launcher: AnyLauncher::Local(launcher),
             config: config(study, Listen::Tcp(place.listen)),
             _socket: None,
         }

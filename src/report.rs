@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use stats::figures::scene::{Scene, system_font};
 use stats::report;
 
@@ -45,8 +44,7 @@ pub fn report(cli: &Cli, args: &ReportArgs) -> Result<(), Failure> {
     let mut rows = Rows::new(&["file", "bytes", "sha256"]);
     let mut written = Vec::new();
     for (file, bytes) in files {
-        study::files::write_whole(&file, &bytes)
-            .map_err(|error| Failure::input(anyhow!("{}: {error}", file.display())))?;
+        output::write_file(&file, &bytes)?;
         let sha256 = study::files::sha256_hex(&bytes);
         rows.push([file.display().to_string(), bytes.len().to_string(), sha256.clone()]);
         written.push(Written { file, bytes: bytes.len(), sha256 });
@@ -86,5 +84,22 @@ fn spell(rules: &Rules) -> String {
     if let Some(alpha) = rules.alpha {
         text += &format!(" --alpha {alpha}");
     }
+    if let Some(method) = rules.method {
+        text += &format!(" --method {}", word(&method));
+    }
+    if rules.no_continuity {
+        text += " --no-continuity";
+    }
+    if let Some(alternative) = rules.alternative {
+        text += &format!(" --alternative {}", word(&alternative));
+    }
+    for fault in &rules.unfelt {
+        text += &format!(" --unfelt {fault}");
+    }
     text
+}
+
+/// An option's value as it is written on the command line.
+fn word(value: &impl clap::ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

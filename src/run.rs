@@ -7,23 +7,35 @@ use anyhow::anyhow;
 use runner::{Models, Overrides, Plan, RunError, RunOptions, RunSummary, SideSummary};
 use study::{Ending, Study};
 
-use crate::cli::{Cli, Control, RunArgs};
+use crate::access;
+use crate::cli::{Cli, Control, Executor, RunArgs};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
 use crate::places::{self, Launching};
 use crate::progress::Progress;
+use crate::reach::{Workload, gate};
 use crate::studies;
 
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
-    let home = Home::find()?;
+    if args.place.client.is_some() && matches!(args.place.executor, Executor::Docker) {
+        return Err(Failure::input(anyhow!(
+            "--client starts a program of this machine; add --executor local"
+        )));
+    }
+    let home = Home::for_containers(&study)?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
     let models =
         Models::read(&home.client(), &study.config.framework.name).map_err(Failure::input)?;
-    let plan = runner::plan(&study, &store, &overrides(args)?, &models).map_err(Failure::input)?;
+    let mut plan =
+        runner::plan(&study, &store, &overrides(args)?, &models).map_err(Failure::input)?;
+    if !args.anyway {
+        let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
+        gate::hold_back(&study, &workload, &args.bugs, &mut plan)?;
+    }
     let options = options(&study, args, &home, &plan)?;
     if args.dry_run {
         return print_plan(cli, &study, &plan, options.jobs);
@@ -53,11 +65,23 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         ));
     }
     let tell = |event| show(&progress, cli.verbose > 0, &event);
-    let config = launching.config.clone();
+    let config = access::apply(&args.access, launching.config.clone())?;
+    let dashboard = match args.dashboard {
+        Some(address) => {
+            let token = access::token(&args.access)?;
+            let handle = crate::dashboard::start(study.clone(), address, token).await?;
+            progress.line(&format!("dashboard at {}", handle.url()));
+            Some(handle)
+        }
+        None => None,
+    };
     let summary =
         runner::execute(study, store, &plan, &launching.launcher, config, &options, &tell)
             .await
             .map_err(explain)?;
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
     drop(progress);
     print_summary(cli, &summary)?;
     if summary.is_complete() {
@@ -156,6 +180,7 @@ fn explain(error: RunError) -> Failure {
     match error {
         RunError::Launch(error) => places::explain(error),
         RunError::Store(error) => error.into(),
+        RunError::Server(error) => access::explain(error),
         error @ RunError::Io { .. } => Failure::missing(error),
         error => Failure::input(error),
     }

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use server::{Event, Listen, Secret, Server, ServerConfig, ServerError, ShutdownReport, Ticket};
+use server::{Event, Listen, Server, ServerConfig, ServerHandle, ShutdownReport, Ticket};
 use study::{RunKey, Study};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::access;
 use crate::cli::{Cli, ListenAddress, ServeArgs, TicketArgs};
+use crate::dashboard;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::progress::Progress;
 use crate::studies;
-
-/// The environment's name for the token.
-const TOKEN: &str = "REPRODUCEML_TOKEN";
 
 /// Serves until a signal asks for the end.
 pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
@@ -24,9 +23,16 @@ pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
     let _serving = study.lock_serving()?;
     let store = Arc::new(study.store()?);
     let mut stop = Stop::new()?;
-    let handle = Server::start(store, Arc::clone(&study), config).await.map_err(explain)?;
+    let token = config.token.clone();
+    let started =
+        (!args.no_dashboard).then(|| dashboard::start(Arc::clone(&study), args.dashboard, token));
+    let handle = Server::start(store, Arc::clone(&study), config).await.map_err(access::explain)?;
     let mut events = handle.events();
-    print_addresses(cli, handle.addresses())?;
+    let dashboard = match started {
+        Some(start) => Some(start.await?),
+        None => None,
+    };
+    print_addresses(cli, &handle, dashboard.as_ref())?;
     let progress = Progress::new();
     loop {
         tokio::select! {
@@ -42,6 +48,9 @@ pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
         }
     }
     progress.line("ending: no new clients; those that are here finish their message");
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
     let report = handle.shutdown().await;
     while let Ok(event) = events.try_recv() {
         show(&progress, &event);
@@ -69,7 +78,7 @@ pub fn ticket(cli: &Cli, args: &TicketArgs) -> Result<(), Failure> {
         )));
     }
     let key = RunKey { experiment: args.experiment.clone(), run: args.run };
-    let ticket = Ticket::issue(&study, &key).map_err(explain)?;
+    let ticket = Ticket::issue(&study, &key).map_err(access::explain)?;
     let mut rows = Rows::new(&["ticket"]);
     rows.push([ticket.as_str()]);
     let value = serde_json::json!({
@@ -83,40 +92,13 @@ pub fn ticket(cli: &Cli, args: &TicketArgs) -> Result<(), Failure> {
 }
 
 fn config(study: &Study, args: &ServeArgs) -> Result<ServerConfig, Failure> {
-    let token = match (&args.token_file, std::env::var(TOKEN)) {
-        (Some(file), _) => Some(Secret::from_file(file)),
-        (None, Ok(text)) => Some(Secret::new(&text)),
-        (None, Err(std::env::VarError::NotPresent)) => None,
-        (None, Err(std::env::VarError::NotUnicode(_))) => {
-            return Err(Failure::input(anyhow!("{TOKEN} is no text; give a token in ASCII")));
-        }
+    let place = |place: &ListenAddress| match place {
+        ListenAddress::Unix(path) => Listen::Unix(path.clone()),
+        ListenAddress::Tcp(address) => Listen::Tcp(*address),
     };
-    let listen = args
-        .listen
-        .iter()
-        .map(|place| match place {
-            ListenAddress::Unix(path) => Listen::Unix(path.clone()),
-            ListenAddress::Tcp(address) => Listen::Tcp(*address),
-        })
-        .collect();
-    Ok(ServerConfig {
-        listen,
-        token: token.transpose().map_err(explain)?,
-        ..ServerConfig::loopback(study.root().join("data"))
-    })
-}
-
-fn explain(error: ServerError) -> Failure {
-    match error {
-        ServerError::Store(error) => error.into(),
-        ServerError::TokenNeeded { .. } => Failure::input(anyhow!(
-            "{error}; the token goes into a file (--token-file) or into {TOKEN}"
-        )),
-        ServerError::InUse { .. } => {
-            Failure::input(anyhow!("{error} with --listen; port 0 takes any that is free"))
-        }
-        error => Failure::input(error),
-    }
+    let listen = args.listen.iter().map(place).collect();
+    let loopback = ServerConfig::loopback(study.root().join("data"));
+    access::apply(&args.access, ServerConfig { listen, ..loopback })
 }
 
 /// The signals that ask for an end, caught from the moment this is made.
@@ -140,12 +122,27 @@ impl Stop {
     }
 }
 
-fn print_addresses(cli: &Cli, addresses: &[String]) -> Result<(), Failure> {
+fn print_addresses(
+    cli: &Cli,
+    handle: &ServerHandle,
+    dashboard: Option<&dashboard::Handle>,
+) -> Result<(), Failure> {
+    let url = dashboard.map(dashboard::Handle::url);
+    let fingerprint = handle.fingerprint().map(|digest| digest.to_string());
+    if let Some(digest) = &fingerprint {
+        eprintln!("the certificate's fingerprint, for REPRODUCEML_TLS_FINGERPRINT: {digest}");
+    }
     let mut rows = Rows::new(&["address"]);
-    for address in addresses {
+    for address in handle.addresses() {
         rows.push([address]);
     }
-    output::print(cli.format, &serde_json::json!({ "addresses": addresses }), &rows)
+    if let Some(url) = &url {
+        rows.push([url]);
+    }
+    let value = serde_json::json!({
+        "addresses": handle.addresses(), "tls_fingerprint": fingerprint, "dashboard": url,
+    });
+    output::print(cli.format, &value, &rows)
 }
 
 fn show(progress: &Progress, event: &Event) {

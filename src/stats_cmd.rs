@@ -1,10 +1,10 @@
 //! `stats`: tests and verdicts.
 
 use anyhow::anyhow;
-use stats::{Analysis, Options, Results, SeedPolicy, render};
+use stats::{Analysis, Options, Results, SeedPolicy, mann_whitney, render};
 use study::{Store, Study};
 
-use crate::cli::{Cli, Format, Profile, Rules, StatsArgs, StatsCommand};
+use crate::cli::{Alternative, Cli, Format, Method, Profile, Rules, StatsArgs, StatsCommand};
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::studies;
@@ -58,29 +58,45 @@ pub fn analyse_study(
     let mut options = profile(rules);
     options.alpha = study.config.stats.alpha;
     options.default_margin = study.config.stats.margin;
+    let unfelt = study.config.faults.iter().filter(|fault| !fault.felt);
+    options.unfelt = unfelt.map(|fault| fault.id.to_string()).collect();
     override_options(&mut options, rules)?;
     options.seed_policy = match study.config.run.seed_policy {
         study::SeedPolicy::Single => SeedPolicy::Single,
         study::SeedPolicy::PerRun => SeedPolicy::PerRun,
     };
     let input = stats::store::read(store).map_err(Failure::input)?;
+    let inputs = stats::store::digest(&input, &own_rules(study));
     options.invalid = input.invalid;
-    let analysis = stats::analyse(&input.results, &options);
+    let mut analysis = stats::analyse(&input.results, &options);
+    analysis.inputs = Some(inputs);
     let file = study.analysis_file();
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Failure::missing(anyhow!("{}: {error}", folder.display())))?;
-    }
-    let write = |path: &std::path::Path, text: String| {
-        study::files::write_whole(path, text.as_bytes())
-            .map_err(|error| Failure::missing(anyhow!("{}: {error}", path.display())))
-    };
     let results = file.with_file_name("results.csv");
-    input.results.write_csv(&results).map_err(Failure::input)?;
-    write(&file.with_file_name("tests.csv"), render::csv(&analysis))?;
+    output::write_file(&results, &input.results.csv().map_err(Failure::input)?)?;
+    output::write_file(&file.with_file_name("tests.csv"), render::csv(&analysis).as_bytes())?;
     // Last: `status` takes it as the sign that the analysis is done.
-    write(&file, render::json(&analysis))?;
+    output::write_file(&file, render::json(&analysis).as_bytes())?;
     Ok((input.results, analysis))
+}
+
+/// What study.toml says about the analysis; a change there makes an analysis old.
+fn own_rules(study: &Study) -> String {
+    let config = &study.config;
+    let unfelt: Vec<_> = config.faults.iter().filter(|f| !f.felt).map(|f| f.id.as_str()).collect();
+    format!(
+        "alpha {} margin {} seeds {:?} unfelt {unfelt:?}",
+        config.stats.alpha, config.stats.margin, config.run.seed_policy
+    )
+}
+
+/// The digest that an analysis of the study as it is would carry; nothing where there is nothing to
+/// analyse.
+pub fn present_inputs(study: &Study, store: &Store) -> Result<Option<String>, Failure> {
+    match stats::store::read(store) {
+        Ok(input) => Ok(Some(stats::store::digest(&input, &own_rules(study)))),
+        Err(stats::store::StudyResultsError::NoRuns) => Ok(None),
+        Err(error) => Err(Failure::input(error)),
+    }
 }
 
 fn override_options(options: &mut Options, rules: &Rules) -> Result<(), Failure> {
@@ -90,6 +106,29 @@ fn override_options(options: &mut Options, rules: &Rules) -> Result<(), Failure>
     if let Some(margin) = rules.margin {
         options.default_margin = margin;
     }
+    let chosen = rules.method.is_some() || rules.no_continuity || rules.alternative.is_some();
+    if chosen && rules.profile == Profile::Paper {
+        return Err(Failure::input(anyhow!(
+            "--profile paper is asymptotic, two-sided and with continuity correction: leave out \
+             --method, --no-continuity and --alternative, or the profile"
+        )));
+    }
+    if let Some(method) = rules.method {
+        options.method = match method {
+            Method::Auto => stats::Choice::Auto,
+            Method::Exact => stats::Choice::Exact,
+            Method::Asymptotic => stats::Choice::Asymptotic,
+        };
+    }
+    options.continuity = !rules.no_continuity;
+    if let Some(alternative) = rules.alternative {
+        options.alternative = match alternative {
+            Alternative::TwoSided => mann_whitney::Alternative::TwoSided,
+            Alternative::Less => mann_whitney::Alternative::Less,
+            Alternative::Greater => mann_whitney::Alternative::Greater,
+        };
+    }
+    options.unfelt.extend(rules.unfelt.iter().cloned());
     options.check().map_err(|problem| Failure::input(anyhow!(problem)))
 }
 

@@ -8,7 +8,8 @@ use study::{BugId, Store, Study, Verdict};
 use crate::cli::{Cli, Format};
 use crate::failure::Failure;
 use crate::output::{self, Rows};
-use crate::studies;
+use crate::reach::gate;
+use crate::{stats_cmd, studies};
 
 /// Losses of one step that the table shows.
 const SHOWN: usize = 12;
@@ -44,37 +45,64 @@ pub fn funnel(study: &Study, store: &Store) -> Result<Funnel, Failure> {
     } else {
         study::selection::read(&study.selection_file())?
     };
-    Ok(study::funnel::count(&corpus, &choices, store, &verdicts(study)?)?)
+    let blind = gate::reasons(study)?;
+    Ok(study::funnel::count(&corpus, &choices, store, &blind, &verdicts(study, store)?)?)
 }
 
-/// What `stats` concluded last.
-pub fn verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Analysis {
-        verdicts: Vec<Entry>,
+/// What `stats` concluded last; nothing, and a warning, if that was about other runs or rules than
+/// the study has now.
+fn verdicts(study: &Study, store: &Store) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
+    let Some(analysis) = last_analysis(study)? else { return Ok(BTreeMap::new()) };
+    if analysis.inputs != stats_cmd::present_inputs(study, store)? {
+        tracing::warn!(
+            "the analysis is out of date: runs or study.toml have changed since, so none of its \
+             verdicts counts; call `reproduceml stats`"
+        );
+        return Ok(BTreeMap::new());
     }
-    #[derive(serde::Deserialize)]
-    struct Entry {
-        bug: BugId,
-        kind: String,
-        verdict: Verdict,
-        reason: String,
-    }
+    Ok(of_bugs(analysis))
+}
+
+/// What `stats` concluded last, be it out of date or not.
+pub fn last_verdicts(study: &Study) -> Result<BTreeMap<BugId, (Verdict, String)>, Failure> {
+    Ok(last_analysis(study)?.map(of_bugs).unwrap_or_default())
+}
+
+/// What is read of an analysis.
+#[derive(serde::Deserialize)]
+struct Analysis {
+    #[serde(default)]
+    inputs: Option<String>,
+    verdicts: Vec<Entry>,
+}
+
+#[derive(serde::Deserialize)]
+struct Entry {
+    bug: BugId,
+    kind: String,
+    verdict: Verdict,
+    reason: String,
+}
+
+fn of_bugs(analysis: Analysis) -> BTreeMap<BugId, (Verdict, String)> {
+    // A negative control has its bug's name, and says nothing of the bug.
+    let bugs = analysis.verdicts.into_iter().filter(|entry| entry.kind != "aa");
+    bugs.map(|entry| (entry.bug, (entry.verdict, entry.reason))).collect()
+}
+
+fn last_analysis(study: &Study) -> Result<Option<Analysis>, Failure> {
     let path = study.analysis_file();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             return Err(Failure::input(anyhow::anyhow!("{}: {error}", path.display())));
         }
     };
-    let analysis: Analysis = serde_json::from_str(&text).map_err(|error| {
+    serde_json::from_str(&text).map(Some).map_err(|error| {
         Failure::input(anyhow::anyhow!(
             "{}: {error}; write it anew with `reproduceml stats`",
             path.display()
         ))
-    })?;
-    // A negative control has its bug's name, and says nothing of the bug.
-    let bugs = analysis.verdicts.into_iter().filter(|entry| entry.kind != "aa");
-    Ok(bugs.map(|e| (e.bug, (e.verdict, e.reason))).collect())
+    })
 }

@@ -252,6 +252,51 @@ fn what_cannot_be_reported_is_said() {
     assert!(told.err.contains("/dev/null/report.html"), "{}", told.err);
 }
 
+#[test]
+fn a_file_that_cannot_be_written_in_full_is_something_missing() {
+    let (study, _) = filled();
+    study.call(&["report"]).expect(&[0]);
+    let page = study.path().join("stats/report.html");
+    let before = read(&page);
+    // As on a disk with little room left: no file may grow beyond so many blocks of 512 bytes.
+    let room = before.len() / 512 / 2;
+    let limited = |arguments: &str| {
+        let command = format!("trap '' XFSZ; ulimit -f {room}; exec \"$0\" {arguments}");
+        let study = study.path();
+        let call = Command::new("sh")
+            .args(["-c", &command, env!("CARGO_BIN_EXE_reproduceml")])
+            .env("REPRODUCEML_STUDY", study)
+            .output();
+        common::Told::of(call.unwrap())
+    };
+    let told = limited("report").expect(&[3]);
+    assert!(told.err.contains("report.html: File too large"), "{}", told.err);
+    assert_eq!(read(&page), before, "the old page is whole");
+}
+
+#[test]
+fn status_says_that_an_analysis_is_out_of_date() {
+    let (study, bugs) = filled();
+    let analysed = || {
+        let told = study.call(&["--format", "json", "status"]).expect(&[0]);
+        (told.json()["analysed"].as_u64().unwrap(), told.err.contains("out of date"))
+    };
+    assert_eq!(analysed(), (0, false), "there is none yet");
+    study.call(&["stats", "--profile", "paper"]).expect(&[0]);
+    assert_eq!(analysed(), (3, false), "whatever its profile");
+    // Other runs.
+    let opened = Study::open(&study.path()).unwrap();
+    fill(&opened, &bugs[2], Evaluation::Buggy, [0.90, 0.90], [11, 12]);
+    assert_eq!(analysed(), (0, true));
+    study.call(&["report"]).expect(&[0]);
+    assert_eq!(analysed(), (3, false));
+    // Other rules.
+    let file = study.path().join("study.toml");
+    let text = read(&file);
+    std::fs::write(&file, text.replace("margin = 0.005", "margin = 0.02")).unwrap();
+    assert_eq!(analysed(), (0, true));
+}
+
 /// Whether there is a Chromium; if not, says so aloud, and fails where it is required.
 fn chromium(test: &str) -> bool {
     let version = Command::new("chromium").arg("--version").output();

@@ -12,11 +12,13 @@ use crate::content::{Content, give_to, take_over};
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::identity::Job;
+use crate::image::ReadyToolchain;
 use crate::log::LogFile;
 use crate::make::Workshop;
-use crate::record::{BuildRecord, CacheUse, StepRecord};
+use crate::overlay::{self, OverlaidFile};
+use crate::record::{BuildRecord, StepRecord};
 use crate::toolchain::Step;
-use crate::{checkout, layout};
+use crate::{cost, layout, source, submodules};
 
 /// Why a single attempt ended without an artifact.
 pub(crate) enum Stop {
@@ -50,6 +52,7 @@ impl From<ContainerError> for Stop {
 /// One attempt in progress.
 pub(crate) struct Bench<'a> {
     pub shop: &'a Workshop<'a>,
+    pub toolchain: &'a ReadyToolchain,
     pub job: &'a Job,
     pub scratch: PathBuf,
     pub log: LogFile,
@@ -69,12 +72,20 @@ impl Bench<'_> {
             let path = self.path(name);
             fs::create_dir(&path).map_err(BuildError::io(&path))?;
         }
+        if let Some(reason) = self.job.refused.clone() {
+            return Err(self.failed(FailureClass::Overlay, "overlay", reason));
+        }
         match self.job.identity.strategy {
             Strategy::Source => self.build_source(user).await?,
+            Strategy::Release if self.job.release.is_some() => self.lay_out()?,
             Strategy::Release => self.take_release(user).await?,
             Strategy::Fault => self.plant_fault(user).await?,
             Strategy::Overlay => {
-                let text = "the strategy `overlay` is not there yet; use `source`".to_owned();
+                self.lay_out()?;
+                self.take_back()?;
+            }
+            Strategy::Auto => {
+                let text = "`auto` is no strategy of an artifact".to_owned();
                 return Err(Stop::Error(BuildError::Request(text)));
             }
         }
@@ -82,12 +93,8 @@ impl Bench<'_> {
         take_over(&out)?;
         let content = Content::of(&out)?;
         if content.files.is_empty() {
-            return Err(Stop::Failure(Failure {
-                class: FailureClass::Package,
-                step: "package".into(),
-                line: "the steps left nothing in /out".into(),
-                line_number: None,
-            }));
+            let line = "the steps left nothing in /out".to_owned();
+            return Err(self.failed(FailureClass::Package, "package", line));
         }
         self.smoke(user).await?;
         Ok(content)
@@ -95,7 +102,7 @@ impl Bench<'_> {
 
     /// Strategy `source`: the commit's tree through the recipe's steps.
     async fn build_source(&mut self, user: (u32, u32)) -> Result<(), Stop> {
-        let recipe = &self.shop.toolchain.toolchain.recipe;
+        let recipe = &self.toolchain.toolchain.recipe;
         let request = |text: String| Stop::Error(BuildError::Request(text));
         let (Some(commit), Some(clone)) = (&self.job.identity.commit, &self.shop.clone) else {
             return Err(request("a source build needs a commit and a clone".into()));
@@ -108,16 +115,26 @@ impl Bench<'_> {
             )));
         }
         let target = self.path("src");
-        let (from, what, to) = (clone.clone(), commit.clone(), target.clone());
-        let exported =
-            tokio::task::spawn_blocking(move || checkout::export(&from, &what, &to)).await;
-        match exported {
-            Ok(Ok(done)) => self.record.tree = Some(done.tree),
-            Ok(Err(checkout::CheckoutError::Io { path, source })) => {
-                return Err(Stop::Error(BuildError::Io { path, source }));
+        let order = source::Order {
+            clone: clone.clone(),
+            commit: commit.clone(),
+            mirrors: submodules::mirrors_dir(self.shop.study),
+            recipe: recipe.clone(),
+            target: target.clone(),
+        };
+        match tokio::task::spawn_blocking(move || order.lay_out()).await {
+            Ok(Ok(laid)) => {
+                self.record.tree = Some(laid.tree);
+                self.record.submodules = laid.submodules;
+                self.record.patches = laid.patches;
             }
-            Ok(Err(error)) => return Err(self.checkout_failed(error.to_string())),
-            Err(error) => return Err(self.checkout_failed(error.to_string())),
+            Ok(Err(source::LayOutError::Study(error))) => return Err(Stop::Error(error)),
+            Ok(Err(source::LayOutError::Commit(line))) => {
+                return Err(self.failed(FailureClass::Checkout, "checkout", line));
+            }
+            Err(error) => {
+                return Err(self.failed(FailureClass::Checkout, "checkout", error.to_string()));
+            }
         }
         let cache = layout::compiler_cache_dir(self.shop.study);
         fs::create_dir_all(&cache).map_err(BuildError::io(&cache))?;
@@ -126,35 +143,100 @@ impl Bench<'_> {
         }
         layout::own_folder(&cache, user)?;
         let mut outcome = Ok(None);
-        for step in recipe.steps.clone() {
+        for step in source::steps(recipe) {
             let spec = self.spec(&step.run, user);
             let spec = spec
                 .read_write(&target, "/src")
                 .read_write(&self.path("out"), "/out")
                 .read_write(&self.path("record"), "/record")
-                .read_write(&cache, "/cache");
+                .read_write(&cache, "/cache")
+                .read_only(&self.toolchain.toolchain.folder, "/toolchain");
             outcome = self.step(&step, &spec).await;
             if outcome.is_err() {
                 break;
             }
         }
-        let stats = fs::read_to_string(self.path("record").join("ccache.log")).unwrap_or_default();
-        self.record.cache = CacheUse::from_stats_log(&stats);
+        self.record.cache = source::cache_use(&self.path("record"));
+        if let (Ok(_), Some(folder)) = (&outcome, &recipe.sources.ninja) {
+            let deps = self.path("record").join(source::NINJA_DEPS);
+            cost::keep(&deps, folder, &self.shop.study.build_dir(&self.job.id))?;
+        }
         outcome.map(|_| ())
     }
 
-    fn checkout_failed(&self, line: String) -> Stop {
-        Stop::Failure(Failure {
-            class: FailureClass::Checkout,
-            step: "checkout".into(),
-            line,
-            line_number: None,
-        })
+    /// A failure that no log tells of.
+    fn failed(&self, class: FailureClass, step: &str, line: String) -> Stop {
+        Stop::Failure(Failure { class, step: step.to_owned(), line, line_number: None })
+    }
+
+    /// A released package as it is: its files under new names, and what it is.
+    fn lay_out(&mut self) -> Result<(), Stop> {
+        let (Some(folder), Some(release)) = (&self.job.release, &self.job.identity.release) else {
+            let text = "a release needs its files".to_owned();
+            return Err(Stop::Error(BuildError::Request(text)));
+        };
+        let io = |e| Stop::Error(BuildError::io("log.zst")(e));
+        self.log.line(&format!("+ [release] {} {}", release.name, release.sha256)).map_err(io)?;
+        let site = self.path("out").join("site");
+        fs::create_dir(&site).map_err(BuildError::io(&site))?;
+        layout::link_tree(&folder.join("site"), &site)?;
+        let about = serde_json::json!({
+            "release": release.name,
+            "sha256": release.sha256,
+            "image": self.toolchain.image_id,
+        });
+        let path = self.path("out").join("release.json");
+        fs::write(&path, format!("{about:#}\n")).map_err(BuildError::io(&path))?;
+        Ok(())
+    }
+
+    /// Strategy `overlay`: takes the fix back in the release that was laid out.
+    fn take_back(&mut self) -> Result<(), Stop> {
+        let job = self.job;
+        let fix = job.identity.release.as_ref().and_then(|release| release.without.as_ref());
+        let (Some(clone), Some(buggy), Some(fix)) = (&self.shop.clone, &job.identity.commit, fix)
+        else {
+            let text = "an overlay needs a clone and the fix's commits".to_owned();
+            return Err(Stop::Error(BuildError::Request(text)));
+        };
+        let site = self.path("out").join("site");
+        let wrong = |e: git2::Error| {
+            Stop::Error(BuildError::io(clone)(std::io::Error::other(e.message().to_owned())))
+        };
+        let repository = git2::Repository::open(clone).map_err(wrong)?;
+        let read = |path: &str| layout::read_below(&site, path);
+        let taken = overlay::take_back(&repository, (buggy, fix), &job.files, &read);
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(refusal) => {
+                return Err(self.failed(FailureClass::Overlay, "overlay", refusal.to_string()));
+            }
+        };
+        let io = |e| Stop::Error(BuildError::io("log.zst")(e));
+        self.log.line(&format!("+ [overlay] without {fix}")).map_err(io)?;
+        for file in taken {
+            let released = read(&file.path).map_err(BuildError::io(site.join(&file.path)))?;
+            layout::replace_below(&site, &file.path, file.content.as_deref())?;
+            let digest = |bytes: Option<Vec<u8>>| bytes.map(|b| study::files::sha256_hex(&b));
+            let kept = OverlaidFile {
+                path: file.path,
+                released: digest(released),
+                without_fix: digest(file.content),
+            };
+            let what = match (&kept.released, &kept.without_fix) {
+                (None, _) => "there again",
+                (_, None) => "gone again",
+                _ => "as before the fix",
+            };
+            self.log.line(&format!("{}: {what}", kept.path)).map_err(io)?;
+            self.record.overlay.push(kept);
+        }
+        Ok(())
     }
 
     /// Strategy `release`: the package that the image holds, named with its version.
     async fn take_release(&mut self, user: (u32, u32)) -> Result<(), Stop> {
-        let recipe = &self.shop.toolchain.toolchain.recipe;
+        let recipe = &self.toolchain.toolchain.recipe;
         let Some(release) = recipe.release.clone() else {
             let text = format!(
                 "the toolchain {} holds no released package (its toolchain.toml has no [release])",
@@ -169,7 +251,7 @@ impl Bench<'_> {
         let about = serde_json::json!({
             "package": release.package,
             "version": version.unwrap_or_default(),
-            "image": self.shop.toolchain.image_id,
+            "image": self.toolchain.image_id,
         });
         let path = self.path("out").join("release.json");
         fs::write(&path, format!("{about:#}\n")).map_err(BuildError::io(&path))?;
@@ -183,6 +265,12 @@ impl Bench<'_> {
             Some(base) => {
                 let files = self.shop.study.artifact_dir(base).join("files");
                 layout::copy_tree(&files, &self.path("out"))?;
+                // What was compiled was compiled there.
+                let folder = self.shop.study.artifact_dir(base);
+                let below = BuildRecord::read(&folder.join("record.json"))?;
+                self.record.tree = below.tree;
+                self.record.submodules = below.submodules;
+                self.record.patches = below.patches;
             }
         }
         let Some(file) = &self.job.fault else {
@@ -201,7 +289,7 @@ impl Bench<'_> {
 
     /// The test that an artifact must pass, in the image that will run it.
     async fn smoke(&mut self, user: (u32, u32)) -> Result<(), Stop> {
-        let toolchain = &self.shop.toolchain.toolchain;
+        let toolchain = &self.toolchain.toolchain;
         let step = Step {
             name: "smoke".into(),
             kind: FailureClass::Train,
@@ -232,13 +320,14 @@ impl Bench<'_> {
     /// A sandbox for one step, without any folder yet.
     fn spec(&self, run: &str, user: (u32, u32)) -> ContainerSpec {
         let shop = self.shop;
-        let recipe = &shop.toolchain.toolchain.recipe;
+        let recipe = &self.toolchain.toolchain.recipe;
         let mut spec =
-            ContainerSpec::new(&shop.toolchain.image_id, &["sh", "-eu", "-c", run], user);
+            ContainerSpec::new(&self.toolchain.image_id, &["sh", "-eu", "-c", run], user);
         let jobs = (shop.cpus.ceil() as u64).max(1).to_string();
         let fixed = [
             ("HOME", "/tmp"),
             ("JOBS", jobs.as_str()),
+            ("CCACHE_LOGFILE", "/record/ccache.debug"),
             ("CCACHE_DIR", "/cache"),
             ("CCACHE_NOHASHDIR", "true"),
             ("CCACHE_COMPILERCHECK", "content"),
@@ -262,6 +351,7 @@ impl Bench<'_> {
         spec.limits.silence = limits.silence;
         spec.limits.processes = Some(limits.processes);
         spec.limits.cpus = Some(shop.cpus);
+        spec.limits.cpu_weight = limits.cpu_weight;
         spec.limits.file_size = Some(limits.disk);
         spec.limits.disk = Some(DiskLimit {
             folders: vec![self.scratch.clone()],

@@ -33,6 +33,8 @@ macro_rules! classes {
 classes! {
     /// The commit's tree could not be laid out.
     Checkout => "checkout",
+    /// The fix cannot be taken back out of a release.
+    Overlay => "overlay",
     /// The build could not be set up: a missing dependency, an unusable option.
     Configure => "configure",
     /// A compiler refused a source file.

@@ -30,12 +30,64 @@ pub enum BuildError {
         /// Why it cannot be made, and what to do.
         what: String,
     },
+    /// A toolchain is not locked, and locking it now was ruled out (exit code 3).
+    #[error(
+        "the toolchain {name} is not in the study's toolchains.lock; `reproduceml build lock` \
+         writes it there"
+    )]
+    NotLocked {
+        /// The toolchain.
+        name: String,
+    },
+    /// A toolchain is not what was locked (exit code 2).
+    #[error(
+        "the toolchain {name} has moved: {what}. `reproduceml build lock --check` says all, and \
+         `reproduceml build lock {name}` takes it as it is now (artifacts are then built anew)"
+    )]
+    Moved {
+        /// The toolchain.
+        name: String,
+        /// What is different.
+        what: String,
+    },
+    /// The study's lock cannot be used (exit code 2).
+    #[error("{}: {what}", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// Submodules are needed that no local mirror holds (exit code 3).
+    #[error(
+        "{count} submodules have no mirror in the study, the first: {first}; `reproduceml build \
+         mirror` fetches them"
+    )]
+    NoMirror {
+        /// How many.
+        count: usize,
+        /// The first one.
+        first: String,
+    },
     /// The framework's history is needed and not at hand (exit code 3).
     #[error("no clone of {repository}: {what}")]
     NoClone {
         /// The repository's name.
         repository: String,
         /// What to do.
+        what: String,
+    },
+    /// A released wheel is not in the study's cache and cannot be had (exit code 3).
+    #[error(
+        "the wheel {file} cannot be had: {what}. Fetch it where you can and put it at {}",
+        place.display()
+    )]
+    Wheel {
+        /// The wheel's file name.
+        file: String,
+        /// Where it belongs.
+        place: PathBuf,
+        /// Why it cannot be had.
         what: String,
     },
     /// The request itself makes no sense (exit code 2).
@@ -83,7 +135,13 @@ impl BuildError {
     pub fn is_missing_provision(&self) -> bool {
         matches!(
             self,
-            Self::Docker(_) | Self::BaseImage { .. } | Self::NoClone { .. } | Self::Disk { .. }
+            Self::Docker(_)
+                | Self::BaseImage { .. }
+                | Self::NotLocked { .. }
+                | Self::NoMirror { .. }
+                | Self::NoClone { .. }
+                | Self::Wheel { .. }
+                | Self::Disk { .. }
         )
     }
 

@@ -1,5 +1,7 @@
 //! What the build stage tells while it works.
 
+use std::path::PathBuf;
+
 use study::ArtifactId;
 
 /// A step forward, for whoever shows progress.
@@ -18,6 +20,18 @@ pub enum Event {
         tag: String,
         /// The line.
         line: String,
+    },
+    /// A toolchain was locked because the study had no entry for it.
+    Locked {
+        /// Its name.
+        name: String,
+        /// The lock.
+        file: PathBuf,
+    },
+    /// A released package is being fetched and laid out in the study's cache.
+    Release {
+        /// Package and number.
+        name: String,
     },
     /// Something was cleaned up that an interrupted build had left.
     Cleaned {

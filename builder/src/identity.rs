@@ -20,12 +20,26 @@ pub struct Identity {
     pub fault: Option<String>,
     /// Flags of its build; empty where nothing is compiled.
     pub flags: BTreeMap<String, String>,
+    /// The release it is, or that it changes; the key is left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseIdentity>,
     /// `owner/name` of the repository.
     pub repository: String,
     /// How it is made.
     pub strategy: Strategy,
     /// Identity of the toolchain.
     pub toolchain: String,
+}
+
+/// A released package in an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseIdentity {
+    /// Package and number: `torch 1.13.1`.
+    pub name: String,
+    /// SHA-256 of the wheel, or over the files that were taken over from the image.
+    pub sha256: String,
+    /// The fix that is taken back in it; none as released.
+    pub without: Option<CommitId>,
 }
 
 impl Identity {
@@ -47,28 +61,49 @@ pub struct Job {
     pub identity: Identity,
     /// The planted fault's file, if it has one.
     pub fault: Option<PathBuf>,
-    /// The artifact under a planted fault that is compiled first; none on a released package.
+    /// The artifact under a planted fault that is made first; none on the image's own package.
     pub base: Option<ArtifactId>,
+    /// Where the release lies that it is or changes, if it is made of one.
+    pub release: Option<PathBuf>,
+    /// The changed files of an overlay: path in the repository, path in the package.
+    pub files: Vec<(String, String)>,
+    /// Why it is made like this.
+    pub reason: String,
+    /// Why it cannot be made at all.
+    pub refused: Option<String>,
 }
 
 impl Job {
     /// The job of an identity.
     #[must_use]
     pub fn new(identity: Identity, fault: Option<PathBuf>, base: Option<ArtifactId>) -> Self {
-        Self { id: identity.id(), identity, fault, base }
+        Self {
+            id: identity.id(),
+            identity,
+            fault,
+            base,
+            release: None,
+            files: Vec::new(),
+            reason: String::new(),
+            refused: None,
+        }
     }
 
     /// What it is, for people.
     #[must_use]
     pub fn describe(&self) -> String {
-        let commit = self.identity.commit.as_ref().map(CommitId::short);
-        match (self.identity.strategy, commit, &self.fault) {
-            (Strategy::Fault, _, Some(file)) => {
-                let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
-                format!("fault {}", name.unwrap_or_default())
+        let Identity { strategy, commit, release, .. } = &self.identity;
+        if let (Strategy::Fault, Some(file)) = (strategy, &self.fault) {
+            let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
+            return format!("fault {}", name.unwrap_or_default());
+        }
+        match (release, commit) {
+            (Some(ReleaseIdentity { name, without: Some(fix), .. }), _) => {
+                format!("{strategy} {name} without {}", fix.short())
             }
-            (strategy, Some(commit), _) => format!("{strategy} {commit}"),
-            (strategy, None, _) => format!("{strategy} {}", self.identity.repository),
+            (Some(release), _) => format!("{strategy} {}", release.name),
+            (None, Some(commit)) => format!("{strategy} {}", commit.short()),
+            (None, None) => format!("{strategy} {}", self.identity.repository),
         }
     }
 }
@@ -82,6 +117,7 @@ mod tests {
         let identity = Identity {
             commit: Some(CommitId::new("1".repeat(40)).unwrap()),
             fault: None,
+            release: None,
             flags: BTreeMap::from([("B".into(), "2".into()), ("A".into(), "1".into())]),
             repository: "tinynn/tinynn".into(),
             strategy: Strategy::Source,

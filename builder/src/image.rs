@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::content::is_root;
 use crate::error::BuildError;
 use crate::event::Event;
+use crate::lock::Locked;
 use crate::toolchain::Toolchain;
 
 /// A toolchain with its images on the daemon.
@@ -19,7 +20,7 @@ use crate::toolchain::Toolchain;
 pub struct ReadyToolchain {
     /// The toolchain.
     pub toolchain: Toolchain,
-    /// Its identity on the base found.
+    /// Its identity as it was locked.
     pub identity: String,
     /// Digest of the base image.
     pub base_id: String,
@@ -29,10 +30,40 @@ pub struct ReadyToolchain {
     pub image_id: String,
 }
 
-/// Label of every image made here; its value is the toolchain's identity.
+impl ReadyToolchain {
+    /// The toolchain as it was locked, in an image that holds what was locked.
+    pub(crate) fn locked(toolchain: &Toolchain, locked: &Locked, image_id: String) -> Self {
+        Self {
+            toolchain: toolchain.clone(),
+            identity: locked.identity.clone(),
+            base_id: locked.base_id.clone(),
+            tag: tag(toolchain, &locked.base_id),
+            image_id,
+        }
+    }
+}
+
+/// Label of every image made here; its value is the digest of toolchain and base.
 pub const TOOLCHAIN_LABEL: &str = "reproduceml.toolchain";
 
-/// Makes sure that a toolchain's images are on the daemon. What is there is not made again.
+/// A toolchain's images on the daemon.
+#[derive(Debug, Clone)]
+pub struct ToolchainImage {
+    /// Digest of the base image.
+    pub base_id: String,
+    /// Name of the image made of it.
+    pub tag: String,
+    /// Digest of that image.
+    pub image_id: String,
+}
+
+/// Name of the image made of a toolchain on a base.
+pub(crate) fn tag(toolchain: &Toolchain, base_id: &str) -> String {
+    toolchain.image_tag(&toolchain.identity(base_id))
+}
+
+/// Makes sure that a toolchain's images are on the daemon, in whatever versions are to be had
+/// today. What is there is not made again; a base that is missing is pulled or else bootstrapped.
 ///
 /// # Errors
 /// [`BuildError::BaseImage`] when the base is missing and cannot be had, [`BuildError::Container`]
@@ -41,11 +72,21 @@ pub async fn prepare(
     docker: &Docker,
     toolchain: &Toolchain,
     progress: &(dyn Fn(Event) + Send + Sync),
-) -> Result<ReadyToolchain, BuildError> {
+) -> Result<ToolchainImage, BuildError> {
+    prepare_from(docker, toolchain, None, progress).await
+}
+
+/// As [`prepare`]; a base that is missing is pulled by its digest where one was locked.
+pub(crate) async fn prepare_from(
+    docker: &Docker,
+    toolchain: &Toolchain,
+    digest: Option<&str>,
+    progress: &(dyn Fn(Event) + Send + Sync),
+) -> Result<ToolchainImage, BuildError> {
     let recipe = &toolchain.recipe;
     let base_id = match docker.image_id(&recipe.base).await? {
         Some(id) => id,
-        None => make_base(docker, toolchain, progress).await?,
+        None => make_base(docker, toolchain, digest, progress).await?,
     };
     let identity = toolchain.identity(&base_id);
     let tag = toolchain.image_tag(&identity);
@@ -61,20 +102,27 @@ pub async fn prepare(
             docker.build_image(context, &tag, &labels, &BTreeMap::new(), &mut log).await?
         }
     };
-    Ok(ReadyToolchain { toolchain: toolchain.clone(), identity, base_id, tag, image_id })
+    Ok(ToolchainImage { base_id, tag, image_id })
 }
 
 /// Gets the base image from a registry, or else bootstraps it here.
 async fn make_base(
     docker: &Docker,
     toolchain: &Toolchain,
+    digest: Option<&str>,
     progress: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<String, BuildError> {
     let base = &toolchain.recipe.base;
     let say = |line: String| progress(Event::Image { tag: base.clone(), line });
     say("pulling".into());
-    let why = match docker.pull_image(base).await {
-        Ok(id) => return Ok(id),
+    // What the tag means today need not be what was locked.
+    let why = match docker.pull_image(digest.unwrap_or(base)).await {
+        Ok(id) => {
+            if digest.is_some() {
+                docker.tag_image(&id, base).await?;
+            }
+            return Ok(id);
+        }
         Err(ContainerError::NoImage { advice, .. }) => advice,
         Err(error) => return Err(error.into()),
     };

@@ -10,6 +10,7 @@ use study::{ArtifactId, ArtifactStatus, BugId, Evaluation, Study};
 use crate::content::{Content, FileEntry};
 use crate::error::BuildError;
 use crate::gc::{self, Garbage};
+use crate::pair::mismatches;
 use crate::record::BuildRecord;
 
 /// What became of an artifact since it was stored.
@@ -208,22 +209,6 @@ fn read(study: &Study, id: &ArtifactId) -> Result<(BuildRecord, Content), BuildE
     let folder = study.artifact_dir(id);
     let record = BuildRecord::read(&folder.join("record.json"))?;
     Ok((record, read_content(&folder)?))
-}
-
-fn mismatches(a: &BuildRecord, b: &BuildRecord) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut check = |what: &str, left: &str, right: &str| {
-        if left != right {
-            found.push(format!("{what}: {left} and {right}"));
-        }
-    };
-    check("toolchain", &a.identity.toolchain, &b.identity.toolchain);
-    check("image", &a.image.id, &b.image.id);
-    check("flags", &format!("{:?}", a.identity.flags), &format!("{:?}", b.identity.flags));
-    let architecture = |record: &BuildRecord| record.host.get("architecture").cloned();
-    let (left, right) = (architecture(a), architecture(b));
-    check("architecture", &left.unwrap_or_default(), &right.unwrap_or_default());
-    found
 }
 
 /// Failed builds of a class.

@@ -49,6 +49,24 @@ pub(crate) fn own_folder(path: &Path, owner: (u32, u32)) -> Result<(), BuildErro
 
 /// Copies a tree of files, folders and links into an existing folder.
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), BuildError> {
+    spread_tree(from, to, |path, target| fs::copy(path, target).map(|_| ()))
+}
+
+/// Like [`copy_tree`], but each file is the same file under another name, where the disk can do
+/// that. Such files must be replaced, never written to.
+pub(crate) fn link_tree(from: &Path, to: &Path) -> Result<(), BuildError> {
+    spread_tree(from, to, |path, target| match fs::hard_link(path, target) {
+        Ok(()) => Ok(()),
+        // Another disk, or too many names of one file.
+        Err(_) => fs::copy(path, target).map(|_| ()),
+    })
+}
+
+fn spread_tree(
+    from: &Path,
+    to: &Path,
+    file: impl Fn(&Path, &Path) -> std::io::Result<()>,
+) -> Result<(), BuildError> {
     for entry in WalkDir::new(from).min_depth(1).follow_links(false) {
         let entry = entry.map_err(|e| BuildError::io(from)(e.into()))?;
         let path = entry.path();
@@ -59,11 +77,49 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), BuildError> {
         } else if kind.is_symlink() {
             fs::read_link(path).and_then(|link| std::os::unix::fs::symlink(link, &target))
         } else {
-            fs::copy(path, &target).map(|_| ())
+            file(path, &target)
         };
         done.map_err(BuildError::io(&target))?;
     }
     Ok(())
+}
+
+/// Reads the file `path` below `folder` without following any link; none if there is no such file.
+pub(crate) fn read_below(folder: &Path, path: &str) -> std::io::Result<Option<Vec<u8>>> {
+    let mut place = folder.to_owned();
+    for part in path.split('/') {
+        place.push(part);
+        match fs::symlink_metadata(&place) {
+            Ok(metadata) if metadata.is_symlink() => {
+                return Err(std::io::Error::other("it is a link in the released package"));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    fs::read(&place).map(Some)
+}
+
+/// Puts another content in the place of the file `path` below `folder`, or removes it. The file
+/// itself, which may have other names, is left as it is.
+pub(crate) fn replace_below(
+    folder: &Path,
+    path: &str,
+    content: Option<&[u8]>,
+) -> Result<(), BuildError> {
+    let place = folder.join(path);
+    match fs::remove_file(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(BuildError::io(&place)(error));
+        }
+        _ => {}
+    }
+    let Some(content) = content else { return Ok(()) };
+    if let Some(above) = place.parent() {
+        fs::create_dir_all(above).map_err(BuildError::io(above))?;
+    }
+    fs::write(&place, content).map_err(BuildError::io(&place))
 }
 
 /// What the store keeps of a build.

@@ -6,9 +6,12 @@
 
 mod bench;
 mod catalogue;
+mod changed_tests;
 mod checkout;
+mod choose;
 mod classify;
 mod content;
+mod cost;
 mod error;
 mod event;
 pub mod gc;
@@ -16,34 +19,59 @@ mod identity;
 mod image;
 mod inspect;
 mod layout;
+mod lock;
 mod log;
 mod make;
+mod mirror;
 mod options;
+mod overlay;
+mod pair;
+mod patches;
 mod plan;
 mod probe;
 mod provenance;
 mod queue;
 mod record;
+mod release;
+mod source;
+mod submodules;
+mod suits;
 mod summary;
 mod toolchain;
+mod wheel;
 
 pub use catalogue::{Entry, Shown, entries, export, find, show};
+pub use checkout::{Checkout, CheckoutError, export as export_tree};
 pub use classify::{Failure, FailureClass};
 pub use content::{Content, FileEntry, FileKind};
+pub use cost::Dependents;
 pub use error::BuildError;
 pub use event::Event;
-pub use identity::Identity;
-pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, prepare};
+pub use identity::{Identity, ReleaseIdentity};
+pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, ToolchainImage, prepare};
 pub use inspect::{
     Difference, FailureCount, PairComparison, Verification, collect_garbage, compare, difference,
     report, verify,
 };
 pub use layout::study_mark;
+pub use lock::{Lock, Locked, Moved, check as check_lock, lock as lock_toolchains, lock_file};
 pub use log::read_log;
+pub use mirror::{MirrorOutcome, Mirrored, mirror};
 pub use options::{
     BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, SideBuild,
 };
+pub use overlay::OverlaidFile;
+pub use pair::mismatches;
+pub use patches::Patch;
 pub use probe::{Probe, probe};
 pub use queue::build;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
-pub use toolchain::{ProbeRecipe, Recipe, ReleasedPackage, Smoke, Step, Suits, Toolchain, list};
+pub use submodules::{Submodule, mirrors_dir};
+pub use suits::{
+    AUTO, Suited, ToolchainChoice, for_bugs as choose_toolchains, in_use as toolchains_in_use,
+};
+pub use toolchain::{
+    LockRecipe, OverlayRecipe, ProbeRecipe, Recipe, ReleasedPackage, Smoke, Sources, Step, Suits,
+    Toolchain, list,
+};
+pub use wheel::Wheel;

@@ -29,7 +29,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Workshop<'a> {
     pub docker: &'a Docker,
     pub study: &'a Study,
-    pub toolchain: &'a ReadyToolchain,
+    /// By their identity, as the artifacts' identities name them.
+    pub toolchains: &'a BTreeMap<String, ReadyToolchain>,
     pub clone: Option<PathBuf>,
     pub limits: DecidedLimits,
     /// Processors of each build.
@@ -73,6 +74,9 @@ impl Workshop<'_> {
         job: &Job,
         attempt: u32,
     ) -> Result<Result<ArtifactRecord, ContainerError>, BuildError> {
+        let toolchain = self.toolchains.get(&job.identity.toolchain).ok_or_else(|| {
+            BuildError::Request(format!("{}: its toolchain is not at hand", job.describe()))
+        })?;
         let scratch = layout::scratch_dir(self.study).join(job.id.as_str());
         layout::remove_folder(&scratch)?;
         fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
@@ -80,10 +84,11 @@ impl Workshop<'_> {
         let log = LogFile::create(&folder).map_err(BuildError::io(&folder))?;
         let mut bench = Bench {
             shop: self,
+            toolchain,
             job,
             scratch: scratch.clone(),
             log,
-            record: self.begin_record(job, attempt),
+            record: self.begin_record(job, toolchain, attempt),
             began: Instant::now(),
         };
         let outcome = bench.work().await;
@@ -91,6 +96,7 @@ impl Workshop<'_> {
         log.finish().map_err(BuildError::io(&folder))?;
         record.finished = study::store::now();
         record.seconds = began.elapsed().as_secs_f64();
+        record.scratch_bytes = containers::folder_bytes(&scratch);
         let status = match outcome {
             Ok(content) => {
                 record.content = Some(content.digest.clone());
@@ -119,21 +125,22 @@ impl Workshop<'_> {
         Ok(Ok(layout::store_record(&record, status)))
     }
 
-    fn begin_record(&self, job: &Job, attempt: u32) -> BuildRecord {
+    fn begin_record(&self, job: &Job, toolchain: &ReadyToolchain, attempt: u32) -> BuildRecord {
         let info = self.docker.info();
         let host = BTreeMap::from([
             ("architecture".to_owned(), info.architecture.clone()),
             ("docker".to_owned(), info.version.clone()),
             ("operating_system".to_owned(), info.operating_system.clone()),
+            ("vectors".to_owned(), vectors(self.docker)),
         ]);
         BuildRecord {
             id: job.id.clone(),
             identity: job.identity.clone(),
-            toolchain: self.toolchain.toolchain.recipe.name.clone(),
+            toolchain: toolchain.toolchain.recipe.name.clone(),
             image: ImageRef {
-                tag: self.toolchain.tag.clone(),
-                id: self.toolchain.image_id.clone(),
-                base: self.toolchain.base_id.clone(),
+                tag: toolchain.tag.clone(),
+                id: toolchain.image_id.clone(),
+                base: toolchain.base_id.clone(),
             },
             started: study::store::now(),
             finished: String::new(),
@@ -147,6 +154,11 @@ impl Workshop<'_> {
                 .and_then(|file| file.file_name())
                 .map(|name| name.to_string_lossy().into_owned()),
             tree: None,
+            submodules: Vec::new(),
+            patches: Vec::new(),
+            scratch_bytes: 0,
+            reason: job.reason.clone(),
+            overlay: Vec::new(),
             limits: self.limits.describe(),
             host,
             smoke: None,
@@ -165,12 +177,9 @@ impl Workshop<'_> {
         fs::create_dir(&part).map_err(BuildError::io(&part))?;
         let files = part.join("files");
         fs::rename(scratch.join("out"), &files).map_err(BuildError::io(&files))?;
-        let inputs: Vec<(String, String)> = job
-            .identity
-            .fault
-            .iter()
-            .map(|digest| ("fault.py".to_owned(), digest.clone()))
-            .collect();
+        let fault = job.identity.fault.iter().map(|digest| ("fault.py".to_owned(), digest.clone()));
+        let release = job.identity.release.iter().map(|r| (r.name.clone(), r.sha256.clone()));
+        let inputs: Vec<(String, String)> = fault.chain(release).collect();
         let statement = provenance::statement(&made.record, &made.content, &inputs);
         let documents = [
             ("provenance.json", serde_json::to_vec_pretty(&statement)),
@@ -188,6 +197,28 @@ impl Workshop<'_> {
         fs::rename(&part, &place).map_err(BuildError::io(&place))?;
         study::files::sync_folder(&all).map_err(BuildError::io(&all))
     }
+}
+
+/// The vector instructions of the machine that builds: configure scripts try them out, so the two
+/// sides of a pair must have seen the same. Not known of a daemon on another machine.
+fn vectors(docker: &Docker) -> String {
+    if !docker.host().starts_with("unix:") {
+        return "unknown".into();
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let all = [
+            ("sse4.2", std::is_x86_feature_detected!("sse4.2")),
+            ("avx", std::is_x86_feature_detected!("avx")),
+            ("fma", std::is_x86_feature_detected!("fma")),
+            ("avx2", std::is_x86_feature_detected!("avx2")),
+            ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ];
+        let has: Vec<&str> = all.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+        has.join(" ")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    "of the architecture".into()
 }
 
 /// Whether an artifact lies whole under its identity.

@@ -9,6 +9,7 @@ use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig};
 
 use crate::classify::FailureClass;
 use crate::record::CacheUse;
+use crate::suits::ToolchainChoice;
 
 /// What to build and how.
 #[derive(Debug, Clone)]
@@ -25,6 +26,10 @@ pub struct BuildOptions {
     pub dry_run: bool,
     /// The folder of toolchains, usually the program's `dockerfiles/`.
     pub toolchains_dir: PathBuf,
+    /// This toolchain for every bug, instead of what `study.toml` says.
+    pub toolchain: Option<String>,
+    /// Use only toolchains that are locked already; lock none for its first use.
+    pub frozen: bool,
     /// A local clone of the framework; without it, the one that `study.toml` names.
     pub repo: Option<PathBuf>,
     /// Where planted faults are that the study does not hold itself, usually `data/faults/`.
@@ -44,6 +49,8 @@ impl BuildOptions {
             limits: BuildLimits::default(),
             dry_run: false,
             toolchains_dir,
+            toolchain: None,
+            frozen: false,
             repo: None,
             faults_dir: None,
             cancel: Cancel::new(),
@@ -68,6 +75,9 @@ pub struct BuildLimits {
     pub disk_mib: Option<u64>,
     /// MiB that must stay free on the study's disk.
     pub free_mib: Option<u64>,
+    /// Weight for processors when others want them too, as Docker counts it: 1024 is ordinary, 2
+    /// the least.
+    pub cpu_weight: Option<u32>,
 }
 
 impl BuildLimits {
@@ -82,6 +92,7 @@ impl BuildLimits {
             cpus: self.cpus,
             disk: self.disk_mib.unwrap_or(40 << 10) << 20,
             free: self.free_mib.unwrap_or(1 << 10) << 20,
+            cpu_weight: self.cpu_weight,
         }
     }
 }
@@ -96,6 +107,7 @@ pub(crate) struct DecidedLimits {
     pub cpus: Option<f64>,
     pub disk: u64,
     pub free: u64,
+    pub cpu_weight: Option<u32>,
 }
 
 impl DecidedLimits {
@@ -143,6 +155,9 @@ pub struct Estimate {
     pub seconds: f64,
     /// Bytes that the artifacts will occupy.
     pub bytes: u64,
+    /// Bytes that the trees and objects of the builds at work need at the same time; given back
+    /// when a build ends.
+    pub scratch_bytes: u64,
 }
 
 /// A bug with its artifacts.
@@ -150,10 +165,14 @@ pub struct Estimate {
 pub struct BugBuild {
     /// The bug.
     pub bug: BugId,
+    /// The toolchain of both sides, and why this one.
+    pub toolchain: ToolchainChoice,
     /// Its sides: `buggy` or `artificial`, and `corrected`.
     pub sides: Vec<SideBuild>,
-    /// Whether both sides have their artifact.
+    /// Whether both sides have their artifact and nothing refuses the pair.
     pub complete: bool,
+    /// What besides the commit or the fault is not the same on both sides: such a pair is refused.
+    pub mismatches: Vec<String>,
     /// Whether both artifacts are the same byte for byte; none unless complete.
     pub identical: Option<bool>,
 }
@@ -175,6 +194,9 @@ pub struct SideBuild {
     pub seconds: Option<f64>,
     /// What the compiler cache did in its build.
     pub cache: Option<CacheUse>,
+    /// Objects that are expected to be compiled, from the dependency records of earlier builds;
+    /// none without such records.
+    pub objects: Option<u64>,
 }
 
 /// What became of an artifact.

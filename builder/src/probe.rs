@@ -8,17 +8,18 @@ use containers::{Cancel, ContainerSpec, Docker};
 use serde::{Deserialize, Serialize};
 use study::{ArtifactId, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Study};
 
+use crate::changed_tests;
 use crate::checkout;
 use crate::content::give_to;
 use crate::error::BuildError;
 use crate::gc;
-use crate::image::{self, ReadyToolchain};
-use crate::layout;
+use crate::image::ReadyToolchain;
 use crate::log::LogFile;
 use crate::options::BuildOptions;
 use crate::plan;
 use crate::queue::find_clone;
-use crate::toolchain::Toolchain;
+use crate::suits::{self, Suited};
+use crate::{layout, lock};
 
 /// What a fix's tests did on the two artifacts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,21 +54,22 @@ impl Probe {
 /// As [`build`](crate::build), and if the toolchain has no `[probe]`.
 pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, BuildError> {
     let _lock = study.lock()?;
-    let toolchain = Toolchain::read(&options.toolchains_dir, &study.config.build.toolchain)?;
-    let Some(recipe) = toolchain.recipe.probe.clone() else {
-        let text = format!(
-            "the toolchain {} does not say how to run tests (its toolchain.toml has no [probe])",
-            toolchain.recipe.name
-        );
-        return Err(BuildError::Request(text));
-    };
     let bugs = plan::bugs(study, options)?;
+    let clone = find_clone(study, options);
+    let suited = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
     let docker = Docker::connect().await?;
     gc::clean(&docker, study, false).await?;
-    let ready = image::prepare(&docker, &toolchain, &|_| {}).await?;
     let pairs = pairs(study)?;
     let mut probes = Vec::new();
-    for bug in &bugs {
+    for (bug, Suited { toolchain, .. }) in bugs.iter().zip(&suited) {
+        let Some(recipe) = toolchain.recipe.probe.clone() else {
+            let text = format!(
+                "the toolchain {} does not say how to run tests (its toolchain.toml has no \
+                 [probe])",
+                toolchain.recipe.name
+            );
+            return Err(BuildError::Request(text));
+        };
         let (Some((buggy, corrected)), Some(fix)) = (pairs.get(&bug.id), &bug.fix) else {
             continue;
         };
@@ -83,6 +85,8 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, 
             probes.push(probe);
             continue;
         }
+        let cancel = &options.cancel;
+        let ready = lock::ready(&docker, study, toolchain, true, cancel, &|_| {}).await?;
         let work = Work { study, options, docker: &docker, ready: &ready, run: &recipe.run };
         let probe = Probe {
             bug: bug.id.clone(),
@@ -154,11 +158,17 @@ impl Work<'_> {
                 && test.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
         });
         let tests: Vec<&str> = safe.map(String::as_str).collect();
+        let names = match &bug.buggy {
+            Some(buggy) => changed_tests::names(&clone, buggy, fix, &bug.tests),
+            None => Vec::new(),
+        };
         let mut spec =
             ContainerSpec::new(&self.ready.image_id, &["sh", "-eu", "-c", self.run], user)
                 .read_only(&scratch, "/src")
                 .read_only(&study.artifact_dir(artifact).join("files"), "/artifact")
+                .read_only(&self.ready.toolchain.folder, "/toolchain")
                 .env("TESTS", &tests.join(" "))
+                .env("TEST_NAMES", &names.join(" "))
                 .env("PYTHONPATH", "/artifact/site")
                 .env("HOME", "/tmp")
                 .label(containers::STUDY_LABEL, &layout::study_mark(study));

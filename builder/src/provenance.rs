@@ -44,6 +44,13 @@ pub fn statement(record: &BuildRecord, content: &Content, inputs: &[(String, Str
             "digest": digest,
         }));
     }
+    for submodule in &record.submodules {
+        dependencies.push(json!({
+            "name": submodule.path,
+            "uri": format!("git+{}@{}", submodule.url, submodule.commit),
+            "digest": { "gitCommit": submodule.commit },
+        }));
+    }
     for (name, sha256) in inputs {
         dependencies.push(json!({ "name": name, "digest": { "sha256": sha256 } }));
     }
@@ -62,7 +69,11 @@ pub fn statement(record: &BuildRecord, content: &Content, inputs: &[(String, Str
                     "fault": identity.fault,
                     "toolchain": record.toolchain,
                 },
-                "internalParameters": { "limits": record.limits, "host": record.host },
+                "internalParameters": {
+                    "limits": record.limits,
+                    "host": record.host,
+                    "patches": record.patches,
+                },
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {

@@ -7,21 +7,26 @@ use std::time::Instant;
 use containers::Docker;
 use futures_util::stream::{self, StreamExt};
 use study::{
-    ArtifactId, ArtifactRecord, ArtifactStatus, CommitId, Evaluation, Store, Strategy, Study,
+    ArtifactId, ArtifactRecord, ArtifactStatus, Bug, BugId, CommitId, Evaluation, Resolution,
+    Store, Strategy, Study,
 };
 
+use crate::choose::{Chooser, Chosen};
 use crate::classify::FailureClass;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::gc;
-use crate::image::{self, ReadyToolchain};
+use crate::image::ReadyToolchain;
 use crate::layout::store_record;
 use crate::make::{Workshop, is_there};
-use crate::options::{BuildOptions, BuildSummary};
+use crate::options::{BuildOptions, BuildSummary, Estimate};
 use crate::plan::{self, Plan};
 use crate::record::BuildRecord;
+use crate::release::{Shelf, releases};
+use crate::suits::{self, Suited};
 use crate::summary::{self, Done};
 use crate::toolchain::Toolchain;
+use crate::{lock, pair, source};
 
 /// Builds the artifacts of a study's selected bugs, or of those that are asked for.
 ///
@@ -39,27 +44,42 @@ pub async fn build(
 ) -> Result<BuildSummary, BuildError> {
     let began = Instant::now();
     let _lock = study.lock()?;
-    let toolchain = Toolchain::read(&options.toolchains_dir, &study.config.build.toolchain)?;
-    check_suits(&toolchain, study)?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
+    let suited = suits::for_bugs(study, options, clone.as_deref(), &bugs)?;
+    for suited in &suited {
+        check_suits(&suited.toolchain, study)?;
+    }
     let tip = clone.as_deref().and_then(|clone| tip(clone, &study.config.framework.branch));
     let store = study.store()?;
 
     let docker = Docker::connect().await?;
-    let ready = if options.dry_run {
-        planned_toolchain(&docker, &toolchain).await?
-    } else {
+    if !options.dry_run {
         for leftover in gc::clean(&docker, study, false).await? {
             progress(Event::Cleaned { what: leftover.to_string() });
         }
-        image::prepare(&docker, &toolchain, progress).await?
-    };
-    let request =
-        plan::Request { study, options, toolchain: &toolchain, identity: &ready.identity, tip };
+    }
+    let toolchains = ready_toolchains(&docker, study, options, &suited, progress).await?;
+    let of_bugs: Vec<&ReadyToolchain> =
+        suited.iter().filter_map(|s| toolchains.get(&s.toolchain.recipe.name)).collect();
+    let mut chosen = BTreeMap::new();
+    for ready in toolchains.values() {
+        let shelf = Shelf::new(&docker, study, ready, &options.cancel, progress, options.dry_run);
+        let bugs = bugs.iter().zip(&of_bugs).filter(|(_, used)| used.identity == ready.identity);
+        let bugs: Vec<&Bug> = bugs.map(|(bug, _)| bug).collect();
+        chosen.extend(choose_all(shelf, &bugs, clone.as_deref()).await?);
+    }
+    let request = plan::Request { study, options, toolchains: &of_bugs, tip, chosen: &chosen };
     let plan = plan::plan(&request, &bugs)?;
-    if clone.is_none() && plan.needs_clone() {
-        return Err(plan::no_clone(study, "its commits are to be built from source"));
+    let by_identity: BTreeMap<String, ReadyToolchain> =
+        toolchains.values().map(|ready| (ready.identity.clone(), ready.clone())).collect();
+    if plan.needs_clone() {
+        let Some(clone) = &clone else {
+            return Err(plan::no_clone(study, "its commits are to be built from source"));
+        };
+        if !options.dry_run {
+            source::missing_mirrors(study, clone, &plan.commits(&by_identity))?;
+        }
     }
     let mut done = known(study, &store, &plan, options)?;
     progress(Event::Planned { artifacts: plan.jobs.len(), known: done.len() });
@@ -70,16 +90,49 @@ pub async fn build(
         let shop = Workshop {
             docker: &docker,
             study,
-            toolchain: &ready,
+            toolchains: &by_identity,
             clone,
             limits: options.limits.decide(&study.config),
             cpus: options.limits.cpus.unwrap_or((cores / jobs as f64).max(0.5)),
             cancel: &options.cancel,
             progress,
         };
+        check_forecast(&shop, &summary::forecast(study, &plan, &done, jobs)?, jobs)?;
         make_all(&shop, &store, &plan, jobs, &mut done).await?;
+        for (bug, evaluation) in pair::refused(study, &plan)? {
+            store.withdraw_artifact(&bug, evaluation)?;
+        }
     }
-    summary::summary(study, &plan, &done, options.dry_run, began.elapsed())
+    let report =
+        summary::Report { study, bugs: &bugs, suited: &suited, plan: &plan, done: &done, options };
+    report.summary(began.elapsed())
+}
+
+/// Decides how each mined bug's pair is made.
+async fn choose_all(
+    shelf: Shelf<'_>,
+    bugs: &[&Bug],
+    clone: Option<&Path>,
+) -> Result<BTreeMap<BugId, Chosen>, BuildError> {
+    let study = shelf.study;
+    let strategy = study.config.build.strategy;
+    let repository = match clone {
+        Some(path) => Some(git2::Repository::open(path).map_err(|error| {
+            plan::no_clone(study, &format!("{}: {}", path.display(), error.message()))
+        })?),
+        None => None,
+    };
+    if repository.is_none() && matches!(strategy, Strategy::Overlay | Strategy::Auto) {
+        return Err(plan::no_clone(study, "what a fix changed is read from its history"));
+    }
+    let tag_pattern = &study.config.framework.tag_pattern;
+    let mut chooser = Chooser { shelf, strategy, repository, tag_pattern };
+    let mut all = BTreeMap::new();
+    for bug in bugs.iter().filter(|bug| bug.resolution != Resolution::Planted) {
+        let chosen = chooser.choose(bug, plan::commits(bug)?).await?;
+        all.insert(bug.id.clone(), chosen);
+    }
+    Ok(all)
 }
 
 /// Makes what is not there yet and stores each result as it comes.
@@ -220,16 +273,54 @@ fn assign(store: &Store, plan: &Plan, done: &BTreeMap<ArtifactId, Done>) -> Resu
     Ok(())
 }
 
-/// A toolchain's names without making anything, for plans.
-async fn planned_toolchain(
+/// The toolchains of a call by name: locked and on the daemon, or only named for a plan.
+async fn ready_toolchains(
     docker: &Docker,
-    toolchain: &Toolchain,
-) -> Result<ReadyToolchain, BuildError> {
-    let base_id = docker.image_id(&toolchain.recipe.base).await?.unwrap_or_default();
-    let identity = toolchain.identity(&base_id);
-    let tag = toolchain.image_tag(&identity);
-    let image_id = docker.image_id(&tag).await?.unwrap_or_default();
-    Ok(ReadyToolchain { toolchain: toolchain.clone(), identity, base_id, tag, image_id })
+    study: &Study,
+    options: &BuildOptions,
+    suited: &[Suited],
+    progress: &(dyn Fn(Event) + Send + Sync),
+) -> Result<BTreeMap<String, ReadyToolchain>, BuildError> {
+    let mut ready = BTreeMap::new();
+    for Suited { toolchain, .. } in suited {
+        let name = &toolchain.recipe.name;
+        if ready.contains_key(name) {
+            continue;
+        }
+        let one = if options.dry_run {
+            lock::planned(docker, study, toolchain).await?
+        } else {
+            let (frozen, cancel) = (options.frozen, &options.cancel);
+            lock::ready(docker, study, toolchain, frozen, cancel, progress).await?
+        };
+        ready.insert(name.clone(), one);
+    }
+    Ok(ready)
+}
+
+/// Stops before the first build when the plan cannot fit on the disk.
+fn check_forecast(
+    shop: &Workshop<'_>,
+    forecast: &Option<Estimate>,
+    jobs: usize,
+) -> Result<(), BuildError> {
+    let Some(estimate) = forecast else { return Ok(()) };
+    let root = shop.study.root();
+    let free = containers::free_bytes(root).map_err(BuildError::io(root))?;
+    let needed = shop.limits.free + estimate.bytes + estimate.scratch_bytes;
+    if free < needed {
+        (shop.progress)(Event::Warning(format!(
+            "the plan is expected to need {} MiB with {jobs} builds at a time, and {} MiB are free",
+            needed >> 20,
+            free >> 20
+        )));
+        return Err(BuildError::Disk {
+            path: root.to_owned(),
+            free_mib: free >> 20,
+            needed_mib: needed >> 20,
+        });
+    }
+    Ok(())
 }
 
 fn check_suits(toolchain: &Toolchain, study: &Study) -> Result<(), BuildError> {
@@ -244,12 +335,19 @@ fn check_suits(toolchain: &Toolchain, study: &Study) -> Result<(), BuildError> {
         );
         return Err(BuildError::Request(text));
     }
+    let recipe = &toolchain.recipe;
     let strategy = study.config.build.strategy;
-    if strategy == Strategy::Release && toolchain.recipe.release.is_none() {
+    let lacks = match strategy {
+        Strategy::Release => recipe.release.is_none() && recipe.wheels.is_empty(),
+        Strategy::Overlay => releases(recipe).is_empty(),
+        _ => false,
+    };
+    if lacks {
         let text = format!(
-            "build.strategy is `release`, and the toolchain {} holds no released package; set \
-             build.toolchain in study.toml",
-            toolchain.recipe.name
+            "build.strategy is `{strategy}`, and the toolchain {} holds no released package{}; \
+             set build.toolchain in study.toml",
+            recipe.name,
+            if strategy == Strategy::Overlay { " to lay a fix over" } else { "" }
         );
         return Err(BuildError::Request(text));
     }

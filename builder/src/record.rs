@@ -10,6 +10,8 @@ use study::ArtifactId;
 use crate::classify::Failure;
 use crate::error::BuildError;
 use crate::identity::Identity;
+use crate::overlay::OverlaidFile;
+use crate::submodules::Submodule;
 
 /// A build, however it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,9 +39,24 @@ pub struct BuildRecord {
     /// The planted fault's file name, if it has one.
     #[serde(default)]
     pub fault_file: Option<String>,
-    /// The tree that was built, as git names it, and its submodules.
+    /// The tree that was built, as git names it.
     #[serde(default)]
     pub tree: Option<String>,
+    /// Its submodules that were filled, at the commits it pins.
+    #[serde(default)]
+    pub submodules: Vec<Submodule>,
+    /// The toolchain's patches that took hold.
+    #[serde(default)]
+    pub patches: Vec<String>,
+    /// Bytes that tree, objects and artifact took together before they were cleared away.
+    #[serde(default)]
+    pub scratch_bytes: u64,
+    /// Why it was made like this: the strategy, and the release.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The files of a release that an overlay changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overlay: Vec<OverlaidFile>,
     /// The limits it ran under, as text for people.
     pub limits: BTreeMap<String, String>,
     /// The class of machine it was built on: the two sides of a pair must share it.
@@ -104,6 +121,26 @@ impl CacheUse {
     }
 }
 
+impl CacheUse {
+    /// Counts ccache's own log (`CCACHE_LOGFILE`), for versions before 4.3 that know no stats log.
+    #[must_use]
+    pub fn from_debug_log(text: &str) -> Self {
+        let mut used = Self::default();
+        for line in text.lines() {
+            let Some((_, result)) = line.split_once("Result: ") else { continue };
+            match result.trim() {
+                "cache hit (direct)"
+                | "cache hit (preprocessed)"
+                | "direct_cache_hit"
+                | "preprocessed_cache_hit" => used.hits += 1,
+                "cache miss" | "cache_miss" => used.misses += 1,
+                _ => {}
+            }
+        }
+        used
+    }
+}
+
 impl BuildRecord {
     /// Reads the record of a build.
     ///
@@ -132,5 +169,9 @@ mod tests {
                     # src/b.c\ndirect_cache_hit\nlocal_storage_hit\n# b\npreprocessed_cache_hit\n";
         assert_eq!(CacheUse::from_stats_log(text), CacheUse { hits: 2, misses: 1 });
         assert_eq!(CacheUse::from_stats_log(""), CacheUse::default());
+        let text = "[t 1] Config: (default) stats = true\n[t 1] Result: direct_cache_hit\n\
+                    [t 2] Result: cache miss\n[t 3] Result: called for link\n\
+                    [t 4] Result: cache hit (preprocessed)\n";
+        assert_eq!(CacheUse::from_debug_log(text), CacheUse { hits: 2, misses: 1 });
     }
 }

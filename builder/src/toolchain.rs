@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::classify::FailureClass;
 use crate::error::BuildError;
+use crate::patches::Patch;
+use crate::release::Version;
+use crate::wheel::Wheel;
 
 /// A toolchain's folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,9 +48,29 @@ pub struct Recipe {
     /// The steps from a tree in `/src` to an artifact in `/out`; none if it compiles nothing.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// Wheels that the steps leave, as a pattern below `/src` (`dist/*.whl`): a last step unpacks
+    /// them into `/out/site`. None if the steps write to `/out` themselves.
+    #[serde(default)]
+    pub artifact: Option<String>,
+    /// What a commit's tree needs beside its own files.
+    #[serde(default)]
+    pub sources: Sources,
+    /// Small changes of the sources that let commits of another time build here, applied to both
+    /// sides of a pair alike.
+    #[serde(default, rename = "patch")]
+    pub patches: Vec<Patch>,
+    /// How the versions of the image's packages are listed for the lock.
+    #[serde(default)]
+    pub lock: LockRecipe,
     /// The package that the image itself holds, for the strategy `release`.
     #[serde(default)]
     pub release: Option<ReleasedPackage>,
+    /// Wheels of releases that its Python can run, for the strategies `overlay` and `release`.
+    #[serde(default)]
+    pub wheels: Vec<Wheel>,
+    /// Where the framework's Python files lie in a released package, for the strategy `overlay`.
+    #[serde(default)]
+    pub overlay: Option<OverlayRecipe>,
     /// The test that an artifact must pass to be accepted.
     pub smoke: Smoke,
     /// How the fix's own tests are run, if they can be.
@@ -79,6 +102,43 @@ pub struct Suits {
     /// The last day of commits it can build.
     #[serde(default)]
     pub to: Option<String>,
+    /// The version of its Python, against which `python_requires` of a commit is held.
+    #[serde(default)]
+    pub python: Option<String>,
+    /// The version of its CUDA; none: it builds for CPUs alone.
+    #[serde(default)]
+    pub cuda: Option<String>,
+}
+
+/// What a commit's tree needs beside its own files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sources {
+    /// Paths of the submodules that are filled at their pinned commits, from local mirrors. A
+    /// commit that does not have one is fine; all others stay empty folders.
+    #[serde(default)]
+    pub submodules: Vec<String>,
+    /// Files that the build scripts look for and never use; made empty where they are missing.
+    #[serde(default)]
+    pub placeholders: Vec<String>,
+    /// The folder below `/src` in which ninja worked: its dependency records are kept, and later
+    /// plans read the cost of a change from them.
+    #[serde(default)]
+    pub ninja: Option<String>,
+}
+
+/// How the versions in an image are listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockRecipe {
+    /// A line for `sh -eu -c` that prints a package and its version a line.
+    pub packages: String,
+}
+
+impl Default for LockRecipe {
+    fn default() -> Self {
+        Self { packages: "dpkg-query -W -f '${Package}:${Architecture} ${Version}\\n'".into() }
+    }
 }
 
 /// A step of a recipe.
@@ -106,6 +166,23 @@ pub struct ReleasedPackage {
     pub package: String,
     /// A command whose last line of output is its version.
     pub version: String,
+    /// Its release, as the framework's tags count (`1.13.1`); none: it is no base for overlays.
+    #[serde(default)]
+    pub number: Option<String>,
+    /// The day it came out (`2022-12-15`).
+    #[serde(default)]
+    pub date: Option<String>,
+}
+
+/// Where the framework's Python files lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverlayRecipe {
+    /// The folder of Python packages in the image (`/usr/lib/python3/dist-packages`).
+    pub site: String,
+    /// Folders of the repository and where they lie in the package, which are all that an
+    /// artifact takes over from the image: `torch = "torch"`.
+    pub folders: BTreeMap<String, String>,
 }
 
 /// The smoke test.
@@ -158,6 +235,10 @@ impl Toolchain {
         if !dockerfile.is_file() {
             return Err(wrong(&dockerfile, "expected a Dockerfile that starts from `base`".into()));
         }
+        recipe.check().map_err(|what| wrong(&file, what))?;
+        if let Some(what) = released_problem(&recipe) {
+            return Err(wrong(&file, what));
+        }
         let files_digest = digest_folder(&folder)?;
         Ok(Self { folder, recipe, files_digest })
     }
@@ -178,6 +259,73 @@ impl Toolchain {
     pub fn image_tag(&self, identity: &str) -> String {
         format!("reproduceml/{}:{}", self.recipe.name, identity.get(..12).unwrap_or(identity))
     }
+}
+
+impl Recipe {
+    /// What no parser sees: paths that lead out of the tree, days that are none.
+    fn check(&self) -> Result<(), String> {
+        let paths = self.sources.submodules.iter().chain(&self.sources.placeholders);
+        let paths = paths.chain(&self.sources.ninja).chain(&self.artifact);
+        let files = self.patches.iter().map(|patch| &patch.file);
+        for path in paths.chain(files) {
+            let inside = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+            let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-*+".contains(&b));
+            if !inside || !plain {
+                return Err(format!("`{path}` is no path below the commit's tree"));
+            }
+        }
+        for patch in &self.patches {
+            if patch.find.is_empty() {
+                return Err(format!("the patch `{}` does not say what to find", patch.name));
+            }
+        }
+        let days = self.patches.iter().flat_map(|patch| patch.from.iter().chain(&patch.to));
+        for day in days.chain(&self.suits.from).chain(&self.suits.to) {
+            if day.parse::<jiff::civil::Date>().is_err() {
+                return Err(format!("`{day}` is no day; expected one like `2020-01-22`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with the releases that a recipe names.
+fn released_problem(recipe: &Recipe) -> Option<String> {
+    let date = |text: &str| text.parse::<jiff::civil::Date>().is_ok();
+    let release = recipe.release.as_ref();
+    let numbers = recipe.wheels.iter().map(|wheel| (&wheel.number, Some(&wheel.date)));
+    let own = release.and_then(|r| r.number.as_ref().map(|number| (number, r.date.as_ref())));
+    for (number, day) in numbers.chain(own) {
+        if Version::parse(number).is_none() {
+            return Some(format!(
+                "`number = \"{number}\"`: expected numbers and dots, like 1.13.1"
+            ));
+        }
+        if !day.is_some_and(|day| date(day)) {
+            return Some(format!(
+                "release {number}: `date` must be the day it came out, 2022-12-15"
+            ));
+        }
+    }
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part.split('/').all(|name| {
+                !name.is_empty()
+                    && !name.starts_with(['.', '-'])
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            })
+    };
+    if let Some(overlay) = &recipe.overlay {
+        let absolute = overlay.site.strip_prefix('/').is_some_and(plain);
+        let folders = &overlay.folders;
+        if !absolute || folders.is_empty() || !folders.iter().all(|(a, b)| plain(a) && plain(b)) {
+            return Some(
+                "[overlay]: expected `site` as an absolute path and `folders` as relative ones"
+                    .to_owned(),
+            );
+        }
+    }
+    recipe.wheels.iter().find_map(Wheel::problem)
 }
 
 /// Names of the toolchains in a folder, sorted.

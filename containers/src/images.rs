@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use bollard::query_parameters::{
-    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions,
+    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
 };
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -203,6 +203,23 @@ impl Docker {
                 labels: image.labels.into_iter().collect(),
             })
             .collect())
+    }
+
+    /// Gives an image one more name.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError::Daemon`].
+    pub async fn tag_image(&self, image: &str, name: &str) -> Result<(), ContainerError> {
+        let (repository, tag) = match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (name, "latest"),
+        };
+        let options = TagImageOptions { repo: Some(repository.into()), tag: Some(tag.into()) };
+        self.client
+            .tag_image(image, Some(options))
+            .await
+            .map_err(|e| ContainerError::daemon(format!("name the image {name}"), &e))
     }
 
     /// Takes a name from an image, and the image itself away when that was its last name.

@@ -113,6 +113,7 @@ impl ContainerSpec {
             // The same as `memory`: no swap, so that the limit means what it says.
             memory_swap: clamp(limits.memory),
             nano_cpus: limits.cpus.map(|cpus| (cpus * 1e9) as i64),
+            cpu_shares: limits.cpu_weight.map(|weight| i64::from(weight.max(2))),
             pids_limit: limits.processes.map(i64::from),
             ulimits: Some(limits.ulimits()),
             init: with_init.then_some(true),
@@ -208,6 +209,8 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processors, in fractions of one.
     pub cpus: Option<f64>,
+    /// Weight when others want the processors too (Docker's shares: 1024 is ordinary).
+    pub cpu_weight: Option<u32>,
     /// Processes and threads together.
     pub processes: Option<u32>,
     /// Time from start to end, in seconds.
@@ -230,6 +233,7 @@ impl Default for Limits {
         Self {
             memory: Some(4 << 30),
             cpus: None,
+            cpu_weight: None,
             processes: Some(1024),
             time: Some(3600),
             silence: None,

@@ -154,28 +154,48 @@ impl<S: Read + Write> Wire<S> {
     /// # Errors
     /// [`WireError`] when the header is wrong, the stream fails or the digest differs.
     pub fn receive_data(&mut self, array: &ArrayHeader, limit: u64) -> Result<Vec<u8>, WireError> {
+        let mut data = Vec::new();
+        self.receive_data_into(array, limit, &mut data)?;
+        Ok(data)
+    }
+
+    /// The same into memory that the caller has. Memory that is new to a process costs as much
+    /// time as the digest, so a caller who needs the array only for a while gives it again.
+    ///
+    /// # Errors
+    /// As [`Wire::receive_data`]; what `data` holds then means nothing.
+    pub fn receive_data_into(
+        &mut self,
+        array: &ArrayHeader,
+        limit: u64,
+        data: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
         array.check(limit)?;
         let too_long = |_| ArrayError::TooLong { length: array.bytes, limit };
-        let mut data = vec![0; usize::try_from(array.bytes).map_err(too_long)?];
+        let length = usize::try_from(array.bytes).map_err(too_long)?;
+        if data.capacity() < length {
+            // Zeros that the system gives need not be written.
+            *data = vec![0; length];
+        } else {
+            data.resize(length, 0);
+        }
         if array.bytes < LONG {
-            self.receive_pieces(&mut data, |_| {})?;
-            array.verify(&data)?;
-            return Ok(data);
+            self.receive_pieces(data, |_| {})?;
+            return Ok(array.verify(data)?);
         }
         // Hashing takes longer than receiving, so it begins with the first frame.
         let found = std::thread::scope(|scope| {
             let (pieces, arriving) = std::sync::mpsc::channel();
             let digest = scope.spawn(|| Digest::of_pieces(arriving));
             // A thread that is gone is found out about when it is joined.
-            self.receive_pieces(&mut data, |piece| {
+            self.receive_pieces(data, |piece| {
                 let _ = pieces.send(piece);
             })?;
             drop(pieces);
             let gone = |_| io::Error::other("the thread that hashes ended early");
             Ok::<_, WireError>(digest.join().map_err(gone)?)
         })?;
-        array.compare(found)?;
-        Ok(data)
+        Ok(array.compare(found)?)
     }
 
     /// Fills `data` from data frames and tells of each piece when its checksum was right.

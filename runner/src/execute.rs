@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use containers::Cancel;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use server::{Event, Server, ServerConfig, ServerError, ServerHandle};
+use server::{Event, Server, ServerConfig, ServerError};
 use study::{Store, StoreError, Study};
 
+use crate::cache::ArrayCache;
 use crate::launch::{LaunchError, Launcher};
-use crate::launching::Launching;
+use crate::launching::{Launching, access};
 use crate::pairing;
 use crate::plan::{Plan, PlannedRun};
 use crate::settle::{Failed, settle};
@@ -108,8 +109,18 @@ pub async fn execute<L: Launcher>(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<RunSummary, RunError> {
     if !plan.missing.is_empty() {
+        let access = access(&config);
+        let cache =
+            ArrayCache::make(&study).map_err(|(path, source)| RunError::Io { path, source })?;
         let server = Server::start(store.clone(), study.clone(), config).await?;
-        let work = Work { study: &study, store: &store, launcher, server: &server, options };
+        let launching = Launching {
+            study: &study,
+            server: &server,
+            client: &options.client,
+            access,
+            cache: Some(cache.path().to_owned()),
+        };
+        let work = Work { study: &study, store: &store, launcher, launching, options };
         let result = work.all(plan, progress).await;
         server.shutdown().await;
         result?;
@@ -125,7 +136,7 @@ struct Work<'a, L> {
     study: &'a Study,
     store: &'a Store,
     launcher: &'a L,
-    server: &'a ServerHandle,
+    launching: Launching<'a>,
     options: &'a RunOptions,
 }
 
@@ -143,7 +154,7 @@ impl<L: Launcher> Work<'_, L> {
         let mut waiting: VecDeque<&PlannedRun> = plan.missing.iter().collect();
         let mut gpus: VecDeque<String> = self.options.gpus.iter().cloned().collect();
         let mut under_way = FuturesUnordered::new();
-        let mut events = self.server.events();
+        let mut events = self.launching.server.events();
         let mut done = 0;
         loop {
             while under_way.len() < self.options.jobs.max(1)
@@ -191,14 +202,13 @@ impl<L: Launcher> Work<'_, L> {
         std::fs::create_dir_all(&folder).map_err(io_error(&folder))?;
         let log_path = folder.join("log.txt");
         let mut log = File::create(&log_path).map_err(io_error(&log_path))?;
-        let launching =
-            Launching { study: self.study, server: self.server, client: &self.options.client };
-        let launch = launching.launch(key, &planned.artifact, gpu.clone()).ok_or_else(|| {
-            RunError::NoArtifact {
-                id: planned.artifact.id.to_string(),
-                path: self.study.artifact_dir(&planned.artifact.id),
-            }
-        })?;
+        let launch =
+            self.launching.launch(key, &planned.artifact, gpu.clone()).ok_or_else(|| {
+                RunError::NoArtifact {
+                    id: planned.artifact.id.to_string(),
+                    path: self.study.artifact_dir(&planned.artifact.id),
+                }
+            })?;
         if let Some(reason) = &planned.again {
             self.store.supersede_run(key, reason)?;
         }

@@ -5,6 +5,7 @@
 //! server of this study. What the server accepted decides whether a run is finished; how the
 //! process ended only explains a run that is not.
 
+mod cache;
 mod difference;
 mod execute;
 mod launch;

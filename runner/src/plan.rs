@@ -363,11 +363,11 @@ fn duration(run: &study::RunRecord) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use study::{ArtifactId, Strategy};
 
-    const CONFIG: &str = r#"
+    pub(crate) const CONFIG: &str = r#"
 [study]
 name = "example"
 meta_seed = 1

@@ -29,20 +29,38 @@ const CLIENTS: u32 = 64;
 struct Client {
     wire: Wire<TcpStream>,
     job: Box<Job>,
+    /// Where arrays are put that are received into memory used before.
+    data: Vec<u8>,
+}
+
+/// How an array is received.
+#[derive(Clone, Copy, PartialEq)]
+enum Check {
+    /// Each frame's checksum.
+    Frames,
+    /// And the digest of the whole, in memory that was used before.
+    Digest,
+    /// And the digest, in memory that is new to the process.
+    DigestInNewMemory,
 }
 
 impl Client {
-    /// Fetches the training samples with the checksum of each frame and, if asked, the digest.
-    fn fetch(&mut self, digest: bool) -> u64 {
+    /// Fetches the training samples.
+    fn fetch(&mut self, check: Check) -> u64 {
         let seed = self.job.seed;
         self.wire.send(&Request::Fetch { seed, name: "train/x".into() }).unwrap();
         let Reply::Array { array, .. } = self.wire.receive().unwrap() else { panic!("no array") };
-        if digest {
-            return self.wire.receive_data(&array, array.bytes).unwrap().len() as u64;
-        }
-        let mut left = array.bytes;
-        while left > 0 {
-            left -= self.wire.receive_frame(protocol::Kind::Data).unwrap().len() as u64;
+        match check {
+            Check::Frames => {
+                let mut left = array.bytes;
+                while left > 0 {
+                    left -= self.wire.receive_frame(protocol::Kind::Data).unwrap().len() as u64;
+                }
+            }
+            Check::Digest => {
+                self.wire.receive_data_into(&array, array.bytes, &mut self.data).unwrap();
+            }
+            Check::DigestInNewMemory => drop(self.wire.receive_data(&array, array.bytes).unwrap()),
         }
         array.bytes
     }
@@ -83,15 +101,19 @@ async fn arrays() {
     report("SHA-256 alone, in memory, one thread", "GB/s", Some(alone));
     let iperf = iperf3();
     report("iperf3, one stream, loopback", "GB/s", iperf);
-    let (frames, digests) = tokio::task::spawn_blocking(move || {
+    let [frames, digests, fresh] = tokio::task::spawn_blocking(move || {
         let mut client = open(0);
-        client.fetch(true);
-        (throughput(|| client.fetch(false)), throughput(|| client.fetch(true)))
+        client.fetch(Check::Digest);
+        let checks = [Check::Frames, Check::Digest, Check::DigestInNewMemory];
+        checks.map(|check| throughput(|| client.fetch(check)))
     })
     .await
     .unwrap();
     report("array, checksum of every frame", "GB/s", Some(frames));
     report("array, checksum of every frame and SHA-256 of the whole", "GB/s", Some(digests));
+    report("the same into memory that is new to the process", "GB/s", Some(fresh));
+    let client = python_client(&handle, &side);
+    report("the same by the Python client", "GB/s", client.as_ref().map(|told| told.rate));
     let whole = python("zeromq.py", &[&SAMPLES.to_string(), "12"]);
     report("ZeroMQ, pickled NumPy array, the same array", "GB/s", whole);
     report("ZeroMQ, pickled NumPy array, 64 samples", "GB/s", python("zeromq.py", &["64", "3000"]));
@@ -99,6 +121,16 @@ async fn arrays() {
         let Some(value) = value else { continue };
         report(&format!("frames' checksums, against {other}"), "x", Some(frames / value));
         report(&format!("with SHA-256, against {other}"), "x", Some(digests / value));
+        report(&format!("with SHA-256 in new memory, against {other}"), "x", Some(fresh / value));
+        if let Some(client) = &client {
+            report(&format!("Python client, against {other}"), "x", Some(client.rate / value));
+        }
+    }
+    if let Some([first, second]) = client.as_ref().map(|told| &told.runs) {
+        report("all arrays of the first run, Python client", "s", Some(first.seconds));
+        report("all arrays of the second run, from the cache", "s", Some(second.seconds));
+        report("received in the first run", "kB", Some(first.bytes as f64 / 1e3));
+        report("received in the second run", "kB", Some(second.bytes as f64 / 1e3));
     }
     handle.shutdown().await;
 }
@@ -114,7 +146,7 @@ fn opener(handle: &ServerHandle, side: &Experiment) -> impl Fn(u32) -> Client + 
         let ticket = &tickets[run as usize];
         wire.send(&Request::Hello(hello(ticket.as_str(), &holder(u64::from(run))))).unwrap();
         match wire.receive().unwrap() {
-            Reply::Welcome { job, .. } => Client { wire, job },
+            Reply::Welcome { job, .. } => Client { wire, job, data: Vec::new() },
             other => panic!("{other:?}"),
         }
     }
@@ -122,12 +154,21 @@ fn opener(handle: &ServerHandle, side: &Experiment) -> impl Fn(u32) -> Client + 
 
 /// GB/s of a transfer that is repeated.
 fn throughput(mut transfer: impl FnMut() -> u64) -> f64 {
-    let start = Instant::now();
+    let (start, processor) = (Instant::now(), processor_seconds());
     let mut bytes = 0;
     while start.elapsed() < Duration::from_secs(SECONDS) {
         bytes += transfer();
     }
-    bytes as f64 / start.elapsed().as_secs_f64() / 1e9
+    let gigabytes = bytes as f64 / 1e9;
+    eprintln!("  {:.2} s of processors a GB", (processor_seconds() - processor) / gigabytes);
+    gigabytes / start.elapsed().as_secs_f64()
+}
+
+/// Time that all threads of this process have spent on processors, from `/proc`.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
 async fn messages() {
@@ -211,13 +252,53 @@ fn iperf3() -> Option<f64> {
     let _ = server.kill();
     let _ = server.wait();
     let told: serde_json::Value = serde_json::from_slice(&output.ok()?.stdout).ok()?;
-    Some(told["end"]["sum_received"]["bits_per_second"].as_f64()? / 8e9)
+    let end = &told["end"];
+    let rate = end["sum_received"]["bits_per_second"].as_f64()? / 8e9;
+    let percent = |side: &str| end["cpu_utilization_percent"][side].as_f64();
+    let processors = (percent("host_total")? + percent("remote_total")?) / 100.0;
+    eprintln!("  {:.2} s of processors a GB", processors / rate);
+    Some(rate)
+}
+
+/// What `python_client.py` prints.
+#[derive(serde::Deserialize)]
+struct PythonClient {
+    rate: f64,
+    runs: [Taken; 2],
+}
+
+/// What it took to have all arrays of a run.
+#[derive(serde::Deserialize)]
+struct Taken {
+    seconds: f64,
+    bytes: u64,
+}
+
+/// The Python client's own speed. It runs beside the server of this process.
+fn python_client(handle: &ServerHandle, side: &Experiment) -> Option<PythonClient> {
+    let seconds = SECONDS.to_string();
+    let tickets = [1, 2, 3].map(|run| handle.ticket(&side.id(), run));
+    let mut arguments = vec![handle.addresses()[0].as_str(), seconds.as_str()];
+    arguments.extend(tickets.iter().map(reproduceml_server::Ticket::as_str));
+    let told = script("python_client.py", &arguments)?;
+    Some(serde_json::from_str(&told).expect("the client's script prints JSON"))
 }
 
 /// The number that a script beside this file prints.
-fn python(script: &str, arguments: &[&str]) -> Option<f64> {
+fn python(name: &str, arguments: &[&str]) -> Option<f64> {
+    script(name, arguments)?.trim().parse().ok()
+}
+
+/// What a script beside this file prints, if it ends well.
+fn script(name: &str, arguments: &[&str]) -> Option<String> {
     let python = std::env::var("REPRODUCEML_BENCH_PYTHON").unwrap_or_else(|_| "python3".into());
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
-    let output = Command::new(python).arg(folder.join(script)).args(arguments).output().ok()?;
-    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    let output = Command::new(python)
+        .arg(folder.join(name))
+        .args(arguments)
+        .env("PYTHONPATH", folder.join("../../clients/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -50,6 +50,11 @@ impl Secret {
         Self::new(&text)
     }
 
+    /// The token itself, for a client that this program starts.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether `given` is the token, in a time that does not tell how much of it is right.
     pub fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use builder::BuildLimits;
 use clap::{Args, Subcommand};
 use study::BugId;
 
@@ -34,6 +35,67 @@ pub struct MakeArgs {
     /// Print the plan and build nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// This toolchain for every bug, instead of what study.toml says.
+    #[arg(long, value_name = "NAME")]
+    pub toolchain: Option<String>,
+    /// Use only toolchains that are in toolchains.lock; lock none for its first use.
+    #[arg(long)]
+    pub locked: bool,
+    /// The limits of each build.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// Limits of each build.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// Memory, in MiB; else the study's.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    pub memory: Option<u32>,
+    /// Processors, in fractions of one; else what the machine has, shared by the jobs.
+    #[arg(long, value_name = "N", value_parser = cpus)]
+    pub cpus: Option<f64>,
+    /// Weight for processors when others want them too: 1024 is ordinary, 2 the least.
+    #[arg(long, value_name = "WEIGHT", value_parser = clap::value_parser!(u32).range(2..=262_144))]
+    pub cpu_weight: Option<u32>,
+    /// Processes and threads [default: 4096].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..))]
+    pub processes: Option<u32>,
+    /// Disk for tree, objects and artifact, in MiB [default: 40960].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub disk: Option<u64>,
+    /// Disk that must stay free, in MiB [default: 1024].
+    #[arg(long, value_name = "MIB")]
+    pub free: Option<u64>,
+    /// Minutes until a step is given up; else the study's.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub timeout: Option<u64>,
+    /// Minutes that a step may print nothing.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub silence: Option<u64>,
+}
+
+impl LimitArgs {
+    /// The limits for the stage.
+    pub fn limits(&self) -> BuildLimits {
+        BuildLimits {
+            memory_mib: self.memory,
+            seconds: self.timeout.map(|minutes| minutes * 60),
+            silence_seconds: self.silence.map(|minutes| minutes * 60),
+            processes: self.processes,
+            cpus: self.cpus,
+            disk_mib: self.disk,
+            free_mib: self.free,
+            cpu_weight: self.cpu_weight,
+        }
+    }
+}
+
+fn cpus(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(cpus) if (0.01..=4096.0).contains(&cpus) => Ok(cpus),
+        _ => Err("expected a number of processors from 0.01 to 4096, like 1.5".into()),
+    }
 }
 
 /// What else `build` does.
@@ -60,6 +122,34 @@ pub enum BuildCommand {
         /// A clone of the framework's repository; else the one of study.toml.
         #[arg(long, value_name = "CLONE")]
         repo: Option<PathBuf>,
+    },
+    /// Write down the base image and the package versions that the study's builds use.
+    Lock {
+        /// These toolchains; else the ones that the study's bugs are built with.
+        toolchains: Vec<String>,
+        /// Change nothing; say what is no longer as it was locked.
+        #[arg(long)]
+        check: bool,
+        /// A clone of the framework's repository; else the one of study.toml.
+        #[arg(long, value_name = "CLONE")]
+        repo: Option<PathBuf>,
+    },
+    /// Fetch the submodules that builds need, once, so that no build needs the network.
+    Mirror {
+        /// Only for these bugs; else for all that are selected.
+        bugs: Vec<BugId>,
+        /// A folder with repositories on this machine, asked before the network.
+        #[arg(long, value_name = "DIR")]
+        from: Vec<PathBuf>,
+        /// A clone of the framework's repository; else the one of study.toml.
+        #[arg(long, value_name = "CLONE")]
+        repo: Option<PathBuf>,
+        /// This toolchain for every bug, instead of what study.toml says.
+        #[arg(long, value_name = "NAME")]
+        toolchain: Option<String>,
+        /// Only say what would be fetched.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Count the builds that failed, by toolchain and class.
     Report,

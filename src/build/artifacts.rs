@@ -57,6 +57,14 @@ fn table(shown: &Shown) -> Rows {
     push("repository", identity.repository.clone());
     push("strategy", identity.strategy.to_string());
     push("commit", identity.commit.as_ref().map(ToString::to_string).unwrap_or_default());
+    if let Some(release) = &identity.release {
+        push("release", format!("{} {}", release.name, release.sha256));
+        push("without fix", release.without.as_ref().map(ToString::to_string).unwrap_or_default());
+    }
+    for file in &record.overlay {
+        push("changed", file.path.clone());
+    }
+    push("reason", record.reason.clone());
     push("tree", record.tree.clone().unwrap_or_default());
     push("fault", record.fault_file.clone().unwrap_or_default());
     for (name, value) in &identity.flags {

@@ -15,12 +15,15 @@ use crate::studies;
 /// Builds what is missing.
 pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     let study = studies::open(cli)?;
-    let home = Home::find()?;
+    let home = Home::for_containers(&study)?;
     let mut options = BuildOptions::new(home.toolchains());
     options.bugs.clone_from(&args.bugs);
     options.jobs = args.jobs as usize;
     options.dry_run = args.dry_run;
     options.repo.clone_from(&args.repo);
+    options.toolchain.clone_from(&args.toolchain);
+    options.frozen = args.locked;
+    options.limits = args.limits.limits();
     options.faults_dir = Some(home.faults());
     options.retry = match args.retry.as_deref() {
         None => None,
@@ -31,7 +34,24 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
         builder::build(&study, &options, &|event| show(&progress, event)).await.map_err(explain)?;
     drop(progress);
     print(cli, &summary)?;
-    if summary.failed == 0 || args.dry_run {
+    if args.dry_run {
+        explain_plan(&summary);
+        return Ok(());
+    }
+    for bug in summary.bugs.iter().filter(|bug| !bug.mismatches.is_empty()) {
+        tracing::warn!(
+            "{}: its pair is refused, since its artifacts differ in more than the fix: {}",
+            bug.bug,
+            bug.mismatches.join("; ")
+        );
+    }
+    let refused = summary.bugs.iter().filter(|bug| !bug.mismatches.is_empty()).count();
+    if refused > 0 {
+        Err(Failure::stage(anyhow!(
+            "{refused} pairs are refused because their two artifacts were not made alike; build \
+             one side again on the machine of the other"
+        )))
+    } else if summary.failed == 0 {
         Ok(())
     } else {
         Err(Failure::stage(anyhow!(
@@ -41,7 +61,7 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     }
 }
 
-fn show(progress: &Progress, event: Event) {
+pub fn show(progress: &Progress, event: Event) {
     match event {
         Event::Planned { artifacts, known } => {
             if artifacts > known {
@@ -54,6 +74,10 @@ fn show(progress: &Progress, event: Event) {
                 progress.line(&format!("{tag}: {}", line.trim_end()));
             }
         }
+        Event::Locked { name, file } => {
+            progress.line(&format!("{name} is locked in {}", file.display()));
+        }
+        Event::Release { name } => progress.line(&format!("laying out {name}")),
         Event::Cleaned { what } => progress.line(&format!("removed {what}")),
         Event::Started { id, what } => progress.line(&format!("{} {what}", id.short())),
         Event::Step { id, step } => tracing::info!("{} {step}", id.short()),
@@ -68,8 +92,21 @@ fn show(progress: &Progress, event: Event) {
     }
 }
 
+/// What a plan's table has no room for.
+fn explain_plan(summary: &BuildSummary) {
+    if let Some(estimate) = summary.estimate {
+        eprintln!(
+            "expected: about {:.0} min, {} MiB of artifacts, {} MiB while building",
+            (estimate.seconds / 60.0).ceil(),
+            estimate.bytes >> 20,
+            estimate.scratch_bytes >> 20
+        );
+    }
+}
+
 fn print(cli: &Cli, summary: &BuildSummary) -> Result<(), Failure> {
-    let mut rows = Rows::new(&["bug", "evaluation", "artifact", "strategy", "outcome"]);
+    let mut rows =
+        Rows::new(&["bug", "evaluation", "artifact", "strategy", "outcome", "toolchain", "why"]);
     for bug in &summary.bugs {
         for side in &bug.sides {
             let outcome = match &side.outcome {
@@ -83,7 +120,12 @@ fn print(cli: &Cli, summary: &BuildSummary) -> Result<(), Failure> {
                 side.evaluation.to_string(),
                 side.artifact.as_ref().map(|id| id.short().to_owned()).unwrap_or_default(),
                 side.strategy.to_string(),
-                outcome,
+                match side.objects.filter(|_| side.outcome == Outcome::Pending) {
+                    Some(objects) => format!("{outcome}, {objects} objects"),
+                    None => outcome,
+                },
+                bug.toolchain.name.clone(),
+                bug.toolchain.reason.clone(),
             ]);
         }
     }

@@ -3,7 +3,9 @@
 
 pub mod args;
 mod artifacts;
+mod lock;
 mod make;
+mod mirror;
 mod probe;
 mod upkeep;
 
@@ -22,6 +24,14 @@ pub async fn build(cli: &Cli, args: &BuildArgs) -> Result<(), Failure> {
         Some(BuildCommand::Show { id }) => artifacts::show(cli, id),
         Some(BuildCommand::Export { id, dir }) => artifacts::export(cli, id, dir),
         Some(BuildCommand::Probe { bugs, repo }) => probe::probe(cli, bugs, repo.as_deref()).await,
+        Some(BuildCommand::Lock { toolchains, check, repo }) => {
+            lock::lock(cli, toolchains, *check, repo.as_deref()).await
+        }
+        Some(BuildCommand::Mirror { bugs, from, repo, toolchain, dry_run }) => {
+            let wanted =
+                mirror::Wanted { bugs, from, repo: repo.as_deref(), toolchain, dry_run: *dry_run };
+            mirror::mirror(cli, &wanted).await
+        }
         Some(BuildCommand::Report) => upkeep::report(cli),
         Some(BuildCommand::Verify) => upkeep::verify(cli),
         Some(BuildCommand::Gc { dry_run }) => upkeep::gc(cli, *dry_run).await,

@@ -15,7 +15,7 @@ use crate::studies;
 /// Runs the tests that the fixes brought, on both artifacts of each pair.
 pub async fn probe(cli: &Cli, bugs: &[BugId], repo: Option<&Path>) -> Result<(), Failure> {
     let study = studies::open(cli)?;
-    let mut options = BuildOptions::new(Home::find()?.toolchains());
+    let mut options = BuildOptions::new(Home::for_containers(&study)?.toolchains());
     options.bugs = bugs.to_vec();
     options.repo = repo.map(Path::to_owned);
     let probes = builder::probe(&study, &options).await.map_err(explain)?;

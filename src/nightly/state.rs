@@ -83,7 +83,7 @@ impl State {
     /// Reads a study's state. A study that was never mined has none of anything.
     pub fn read(study: &Study, store: &Store) -> Result<Self, Failure> {
         let corpus = corpus(study)?;
-        let verdicts = status::verdicts(study)?;
+        let verdicts = status::last_verdicts(study)?;
         let mut state = Self { at: study::store::now(), ..Self::default() };
         for bug in &corpus {
             if !bug.release.is_empty() {

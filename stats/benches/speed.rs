@@ -2,9 +2,10 @@
 //!
 //!     cargo bench -p reproduceml-stats --bench speed
 //!
-//! Tests a second are of processor time, which other work on the machine disturbs least.
+//! Rates and times are of processor time, which other work on the machine disturbs least.
 //! `SPEED_ROWS` (default 10,000,000) sets the rows of the file that is analysed end to end; 0
-//! leaves it out. Alternatives are called as `python3` (`SPEED_PYTHON`) and `Rscript`
+//! leaves it out. `SPEED_BUGS` (default 100) sets of how many bugs pandas and SciPy compute all that
+//! stands beside p-values, which takes them long. Alternatives are called as `python3` (`SPEED_PYTHON`) and `Rscript`
 //! (`SPEED_RSCRIPT`); where one is missing, that is said and the rest goes on.
 #![allow(
     clippy::unwrap_used,
@@ -21,8 +22,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use reproduceml_stats::batch::Batch;
-use reproduceml_stats::mann_whitney::{Alternative, exact, exact_with_ties};
-use reproduceml_stats::{Options, Results, analyse, render};
+use reproduceml_stats::mann_whitney::{Alternative, asymptotic, exact, exact_with_ties};
+use reproduceml_stats::{Evaluation, Options, Results, analyse, render};
 
 const RUNS: usize = 50;
 const BUGS: usize = 100;
@@ -52,10 +53,10 @@ fn samples(pairs: usize, ties: bool) -> Vec<f64> {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, command, file] = &arguments[..]
-        && command == "analyse"
+    if let [_, command, what, file] = &arguments[..]
+        && command == "file"
     {
-        return analyse_file(Path::new(file));
+        return whole_file(Path::new(file), what);
     }
     let folder = tempfile::tempdir().unwrap();
     type Pair<'a> = (&'a [f64], &'a [f64]);
@@ -101,21 +102,41 @@ fn main() {
     }
     let file = folder.path().join("results.csv");
     write_results(&file, rows);
-    let bytes = std::fs::metadata(&file).unwrap().len();
-    println!("\nend to end: {rows} rows, {BUGS} bugs, {:.0} MB of CSV", bytes as f64 / 1e6);
-    let this = std::env::current_exe().unwrap();
-    let mut own = Command::new(this);
-    own.arg("analyse").arg(&file).env("POLARS_MAX_THREADS", "1");
-    assert!(own.status().unwrap().success());
-    other("SPEED_PYTHON", "python3", "speed.py", &["file", file.to_str().unwrap()]);
+    let parquet = folder.path().join("results.parquet");
+    let as_parquet = "import sys, pandas; pandas.read_csv(sys.argv[1]).to_parquet(sys.argv[2])";
+    let (csv_name, parquet_name) = (file.to_str().unwrap(), parquet.to_str().unwrap());
+    let python = std::env::var("SPEED_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let made = Command::new(python).args(["-c", as_parquet, csv_name, parquet_name]).status();
+    // All that stands beside p-values takes pandas and SciPy long: a share of the bugs tells.
+    let some: usize =
+        std::env::var("SPEED_BUGS").ok().and_then(|bugs| bugs.parse().ok()).unwrap_or(BUGS);
+    for name in [csv_name, parquet_name] {
+        if name == parquet_name && !made.as_ref().is_ok_and(|status| status.success()) {
+            println!("\nno Parquet: Python with pandas and pyarrow is needed to write it");
+            continue;
+        }
+        let bytes = std::fs::metadata(name).unwrap().len();
+        println!("\nend to end: {rows} rows, {BUGS} bugs, {:.0} MB, {name}", bytes as f64 / 1e6);
+        for (what, bugs) in [("p-values", BUGS), ("everything", some)] {
+            let mut own = Command::new(std::env::current_exe().unwrap());
+            own.args(["file", what, name]).env("POLARS_MAX_THREADS", "1");
+            assert!(own.status().unwrap().success());
+            let bugs = bugs.to_string();
+            other("SPEED_PYTHON", "python3", "speed.py", &["file", name, what, &bugs]);
+        }
+    }
 }
 
 /// Processor time of this thread: on an idle machine the time that passes, and on a busy one what
 /// that would be, near enough to compare.
 fn processor_seconds() -> f64 {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock(which: libc::clockid_t) -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes to `time`, which outlives it, and to nothing else.
-    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    let outcome = unsafe { libc::clock_gettime(which, &mut time) };
     assert_eq!(outcome, 0);
     time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
 }
@@ -157,21 +178,30 @@ fn write_results(file: &Path, rows: usize) {
     }
 }
 
-fn analyse_file(file: &Path) {
-    let start = Instant::now();
+/// The p-values alone, or the whole analysis, of a file; processor time of all threads.
+fn whole_file(file: &Path, what: &str) {
+    let (start, wall) = (clock(libc::CLOCK_PROCESS_CPUTIME_ID), Instant::now());
     let results = Results::read(file).unwrap();
-    let read = start.elapsed().as_secs_f64();
-    let read_memory = peak();
-    let analysis = analyse(&results, &Options::default());
-    let text = render::csv(&analysis);
-    let all = start.elapsed().as_secs_f64();
-    let sum: f64 = analysis.tests.iter().filter_map(|test| test.p_value).sum();
+    let reading = clock(libc::CLOCK_PROCESS_CPUTIME_ID) - start;
+    let sum: f64 = if what == "p-values" {
+        let tests = results.bugs().flat_map(|bug| results.metrics().iter().map(move |m| (bug, m)));
+        let p = tests.map(|(bug, metric)| {
+            let of = |evaluation| results.values(bug, evaluation, metric);
+            let (x, y) = (of(Evaluation::Buggy), of(Evaluation::Corrected));
+            asymptotic(&x, &y, Alternative::TwoSided, true).unwrap().p_value
+        });
+        p.sum()
+    } else {
+        let analysis = analyse(&results, &Options::default());
+        assert!(!render::csv(&analysis).is_empty());
+        analysis.tests.iter().filter_map(|test| test.p_value).sum()
+    };
+    let all = clock(libc::CLOCK_PROCESS_CPUTIME_ID) - start;
     println!(
-        "  ours     {all:.1} s ({read:.1} s reading), peak {} MiB ({read_memory} MiB reading), \
-         {} tests with all that stands beside them, {} bytes, sum of p {sum:.9}",
+        "  ours     {all:7.1} s ({reading:.1} s reading), {:.1} s passed, peak {} MiB, {what} of \
+         {BUGS} bugs, sum of p {sum:.9}",
+        wall.elapsed().as_secs_f64(),
         peak(),
-        analysis.tests.len(),
-        text.len()
     );
 }
 

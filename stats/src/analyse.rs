@@ -1,7 +1,9 @@
 //! From runs to an analysis: one test a comparison and metric, corrected over families.
 
 use crate::analysis::{Analysis, BugVerdict, Controls, Family, Kind, Rate, Test, Verdict};
-use crate::input::{Evaluation, Group, Results};
+use crate::group::Group;
+use crate::input::{Evaluation, Results};
+use crate::mann_whitney::{AUTO_EXACT_SIZE, Alternative, Choice, Settings};
 use crate::options::{OUTCOMES, Options, Profile, SeedPolicy};
 use crate::special::clopper_pearson;
 use crate::{adjust, measure, verdict};
@@ -49,7 +51,8 @@ pub(crate) struct Comparison<'a> {
 /// ```
 pub fn analyse(results: &Results, options: &Options) -> Analysis {
     // The output states what was done: the paper's profile leaves no choice of method.
-    let options = &Options { method: options.effective_method(), ..options.clone() };
+    let Settings { choice, alternative, continuity } = options.settings();
+    let options = &Options { method: choice, alternative, continuity, ..options.clone() };
     let empty = Group::default();
     let comparisons = comparisons(results, options, &empty);
     let outcomes = outcomes(results, options);
@@ -76,6 +79,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
     }
     Analysis {
         schema: "reproduceml-stats/1",
+        inputs: None,
         options: options.clone(),
         design: design(&comparisons),
         verdicts,
@@ -167,17 +171,18 @@ fn seeds(stated: SeedPolicy, buggy: &Group, corrected: &Group) -> SeedPolicy {
     if stated != SeedPolicy::Unknown {
         return stated;
     }
-    let by_run = |group: &Group| -> Option<BTreeMap<u32, u64>> {
-        group.runs.iter().zip(&group.seeds).map(|(run, seed)| Some((*run, (*seed)?))).collect()
+    let all = buggy.runs.len() + corrected.runs.len();
+    let known = |group: &'_ Group| -> Option<Vec<u64>> {
+        (0..group.runs.len()).map(|index| group.seed(index)).collect()
     };
-    let (Some(a), Some(b)) = (by_run(buggy), by_run(corrected)) else {
+    let (Some(mut distinct), Some(others)) = (known(buggy), known(corrected)) else {
         return SeedPolicy::Unknown;
     };
-    let mut distinct: Vec<u64> = a.values().chain(b.values()).copied().collect();
-    let all = distinct.len();
+    distinct.extend(others);
     distinct.sort_unstable();
     distinct.dedup();
-    let shared = a.iter().filter(|(run, seed)| b.get(run) == Some(seed)).count();
+    let same = |(a, b): &(usize, usize)| buggy.seed(*a) == corrected.seed(*b);
+    let shared = buggy.shared(corrected).filter(same).count();
     match distinct.len() {
         1 if all > 2 => SeedPolicy::Single,
         // Every run has its own seed, and the runs that both sides have share it.
@@ -229,10 +234,12 @@ fn correct(tests: &mut [Test], outcomes: &[String], options: &Options) -> Vec<Fa
 }
 
 fn controls(verdicts: &[BugVerdict], tests: &[Test], options: &Options) -> Controls {
-    let of_kind = |kind: Kind| {
-        let valid = verdicts
-            .iter()
-            .filter(|verdict| verdict.kind == kind && verdict.verdict != Verdict::Invalid);
+    let of = |kind: Kind, unfelt: bool| {
+        let valid = verdicts.iter().filter(move |one| {
+            one.kind == kind
+                && one.verdict != Verdict::Invalid
+                && (kind == Kind::Aa || options.unfelt.contains(&one.bug) == unfelt)
+        });
         let hits = valid.clone().filter(|verdict| verdict.verdict == Verdict::Different).count();
         rate(hits, valid.count(), options.alpha)
     };
@@ -243,9 +250,10 @@ fn controls(verdicts: &[BugVerdict], tests: &[Test], options: &Options) -> Contr
         .collect();
     let hits = p.iter().filter(|p| **p < options.alpha).count();
     Controls {
-        false_positives: of_kind(Kind::Aa),
+        false_positives: of(Kind::Aa, false),
         false_positive_tests: rate(hits, p.len(), options.alpha),
-        detections: of_kind(Kind::Artificial),
+        detections: of(Kind::Artificial, false),
+        unfelt: of(Kind::Artificial, true),
     }
 }
 
@@ -337,6 +345,7 @@ fn notes(options: &Options, outcomes: &[String]) -> Vec<String> {
         ),
         "the statistic is U of the buggy side; shifts are buggy less corrected".to_owned(),
     ];
+    notes.push(method(options));
     if outcomes.iter().all(|name| OUTCOMES.contains(&name.as_str())) || !options.margins.is_empty()
     {
         let margins = outcomes.iter().map(|name| {
@@ -363,4 +372,25 @@ fn notes(options: &Options, outcomes: &[String]) -> Vec<String> {
     });
     notes.push("a large p-value is no evidence that two artifacts are the same".to_owned());
     notes
+}
+
+/// How p-values are computed, in a sentence.
+fn method(options: &Options) -> String {
+    let correction = if options.continuity { "with" } else { "without" };
+    let asymptotic = format!("asymptotic with tie correction, {correction} continuity correction");
+    let how = match options.method {
+        Choice::Auto => {
+            format!(
+                "exact up to {AUTO_EXACT_SIZE} values a side (ties included), above {asymptotic}"
+            )
+        }
+        Choice::Exact => format!("exact, and where that is too much to enumerate {asymptotic}"),
+        Choice::Asymptotic => asymptotic,
+    };
+    let side = match options.alternative {
+        Alternative::TwoSided => "two-sided",
+        Alternative::Less => "one-sided, for smaller values of the buggy side",
+        Alternative::Greater => "one-sided, for larger values of the buggy side",
+    };
+    format!("p-values are {side}; {how}; intervals and all other tests are as documented")
 }

@@ -213,8 +213,11 @@ pub struct Controls {
     pub false_positives: Rate,
     /// Outcome tests of A/A comparisons with uncorrected p below α.
     pub false_positive_tests: Rate,
-    /// Planted faults found different.
+    /// Planted faults that runs are expected to feel, found different.
     pub detections: Rate,
+    /// Planted faults in what the experiment does not use, found different: as with A/A, these are
+    /// false positives, or the expectation was wrong.
+    pub unfelt: Rate,
 }
 
 /// The analysis of a study.
@@ -222,6 +225,8 @@ pub struct Controls {
 pub struct Analysis {
     /// Version of this structure.
     pub schema: &'static str,
+    /// Digest of what was analysed, where that was a study: see [`crate::store::digest`].
+    pub inputs: Option<String>,
     /// The options it was made with.
     pub options: Options,
     /// The design that was assumed, and why.

@@ -1,6 +1,7 @@
 //! The Brunner-Munzel test: a Mann-Whitney test that does not assume equal spread.
 
-use crate::sample::{SampleError, check, doubled_midranks};
+use crate::mann_whitney::{Ranked, Standing};
+use crate::sample::{SampleError, check};
 use crate::special::{clamp_p, student_t_two_sided};
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ pub struct BrunnerMunzel {
     pub p_value: f64,
 }
 
+const NAME: &str = "the Brunner-Munzel test";
+
 /// Tests P(X > Y) + P(X = Y)/2 = ½ without assuming that spreads are equal.
 ///
 /// Brunner and Munzel (2000): the difference of mean pooled ranks over its standard error from the
@@ -24,15 +27,18 @@ pub struct BrunnerMunzel {
 /// Fewer than two values a sample, values that are not finite, and samples without any overlap or
 /// any variation, for which the standard error is 0.
 pub fn brunner_munzel(x: &[f64], y: &[f64]) -> Result<BrunnerMunzel, SampleError> {
-    const NAME: &str = "the Brunner-Munzel test";
     check(x, "first", NAME, 2)?;
     check(y, "second", NAME, 2)?;
-    let pooled: Vec<f64> = x.iter().chain(y).copied().collect();
-    let (ranks, _) = doubled_midranks(&pooled);
-    let (n, m) = (x.len() as f64, y.len() as f64);
-    let (of_x, of_y) = ranks.split_at(x.len());
-    let (mean_x, variance_x) = placements(of_x, x);
-    let (mean_y, variance_y) = placements(of_y, y);
+    brunner_munzel_ranked(&Ranked::new(x, y)?)
+}
+
+/// As [`brunner_munzel`], of samples of at least two values each that are ranked already.
+pub(crate) fn brunner_munzel_ranked(ranked: &Ranked) -> Result<BrunnerMunzel, SampleError> {
+    let (n, m) = (ranked.n as f64, ranked.m as f64);
+    // A placement is the pooled midrank less the own one: how many of the other sample are below,
+    // ties as a half.
+    let (mean_x, variance_x) = placements(n, ranked, |at| (at.x, at.y_below + 0.5 * at.y));
+    let (mean_y, variance_y) = placements(m, ranked, |at| (at.y, at.x_below + 0.5 * at.x));
     if variance_x == 0.0 && variance_y == 0.0 {
         return Err(SampleError::Degenerate {
             method: NAME,
@@ -46,15 +52,15 @@ pub fn brunner_munzel(x: &[f64], y: &[f64]) -> Result<BrunnerMunzel, SampleError
     Ok(BrunnerMunzel { statistic, df, p_value: clamp_p(student_t_two_sided(statistic, df)) })
 }
 
-/// Mean pooled rank of a sample, and the variance of its placements.
-fn placements(pooled: &[u64], values: &[f64]) -> (f64, f64) {
-    let size = values.len() as f64;
-    let (own, _) = doubled_midranks(values);
-    let mean_pooled = 0.5 * pooled.iter().sum::<u64>() as f64 / size;
-    let placement = |(pooled, own): (&u64, &u64)| 0.5 * (*pooled as f64 - *own as f64);
-    let centre = mean_pooled - 0.5 * (size + 1.0);
-    let squares: f64 = pooled.iter().zip(&own).map(|pair| (placement(pair) - centre).powi(2)).sum();
-    (mean_pooled, squares / (size - 1.0))
+/// Mean pooled rank of a sample, and the variance of its placements; `own` gives for each distinct
+/// value how many of the sample have it, and their placement.
+fn placements(size: f64, ranked: &Ranked, own: impl Fn(&Standing) -> (f64, f64)) -> (f64, f64) {
+    let sum: f64 = ranked.standing().map(|at| own(&at)).map(|(count, place)| count * place).sum();
+    let centre = sum / size;
+    let squares = ranked.standing().map(|at| own(&at));
+    let squares: f64 = squares.map(|(count, place)| count * (place - centre).powi(2)).sum();
+    // The mean of the own ranks is (size + 1)/2.
+    (centre + 0.5 * (size + 1.0), squares / (size - 1.0))
 }
 
 #[cfg(test)]

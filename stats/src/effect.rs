@@ -1,6 +1,7 @@
 //! Effect sizes that need no unit: Vargha-Delaney A12 and Cliff's delta.
 
-use crate::sample::{SampleError, check, sorted};
+use crate::mann_whitney::{Ranked, Standing};
+use crate::sample::{SampleError, check};
 use crate::shift::Interval;
 use crate::special::normal_quantile;
 use serde::Serialize;
@@ -36,13 +37,27 @@ pub struct Effect {
 pub fn effect(x: &[f64], y: &[f64], level: f64) -> Result<Effect, SampleError> {
     check(x, "first", "Cliff's delta", 2)?;
     check(y, "second", "Cliff's delta", 2)?;
-    let (rows, untied) = dominance(x, y);
-    let (columns, _) = dominance(y, x);
-    let (n, m) = (x.len() as f64, y.len() as f64);
+    Ok(effect_ranked(&Ranked::new(x, y)?, level))
+}
+
+/// As [`effect`], of samples of at least two values each that are ranked already.
+pub(crate) fn effect_ranked(ranked: &Ranked, level: f64) -> Effect {
+    let (n, m) = (ranked.n as f64, ranked.m as f64);
+    // For each x, how many y it exceeds less how many exceed it; and the same for each y.
+    let row = |at: &Standing| at.y_below - (m - at.y_below - at.y);
+    let column = |at: &Standing| at.x_below - (n - at.x_below - at.x);
     // Sums of integers: exact, so that swapping the samples only turns the sign.
-    let delta = rows.iter().sum::<f64>() / (n * m);
-    let of_rows: f64 = rows.iter().map(|sum| (sum / m - delta).powi(2)).sum();
-    let of_columns: f64 = columns.iter().map(|sum| (-sum / n - delta).powi(2)).sum();
+    let (mut wins, mut untied) = (0.0, 0.0);
+    for at in ranked.standing() {
+        wins += at.x * row(&at);
+        untied += at.x * (m - at.y);
+    }
+    let delta = wins / (n * m);
+    let (mut of_rows, mut of_columns) = (0.0, 0.0);
+    for at in ranked.standing() {
+        of_rows += at.x * (row(&at) / m - delta).powi(2);
+        of_columns += at.y * (column(&at) / n + delta).powi(2);
+    }
     let of_cells = untied - n * m * delta * delta;
     let variance =
         (m * m * of_rows + n * n * of_columns - of_cells) / (n * m * (n - 1.0) * (m - 1.0));
@@ -68,21 +83,7 @@ pub fn effect(x: &[f64], y: &[f64], level: f64) -> Result<Effect, SampleError> {
         level,
         attained: true,
     };
-    Ok(Effect { a12: interval(&to_a12), cliffs_delta: interval(&|value| value) })
-}
-
-/// For each `x`, how many `y` it exceeds less how many exceed it; and the number of untied pairs.
-fn dominance(x: &[f64], y: &[f64]) -> (Vec<f64>, f64) {
-    let y = sorted(y);
-    let mut untied = 0.0;
-    let sums = x.iter().map(|value| {
-        let below = y.partition_point(|other| other < value);
-        let above = y.len() - y.partition_point(|other| other <= value);
-        untied += (below + above) as f64;
-        below as f64 - above as f64
-    });
-    let sums = sums.collect();
-    (sums, untied)
+    Effect { a12: interval(&to_a12), cliffs_delta: interval(&|value| value) }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! the null is a shift of at least the margin, and a small p-value is evidence that the shift is
 //! smaller (Schuirmann, 1987; with ranks, Wellek, 2010).
 
-use crate::mann_whitney::{self, Alternative, Choice, Method};
-use crate::sample::{SampleError, magnitude, snap};
+use crate::mann_whitney::{Alternative, Choice, Method, Ranked, Settings, test_ranked};
+use crate::sample::{SampleError, check, magnitude, snap, sorted};
 use serde::Serialize;
 
 /// The outcome of the two one-sided tests.
@@ -40,24 +40,38 @@ pub struct Equivalence {
 /// assert!(tost(&x, &x, 0.0001, Choice::Auto).unwrap().p_value > 0.05);
 /// ```
 pub fn tost(x: &[f64], y: &[f64], margin: f64, choice: Choice) -> Result<Equivalence, SampleError> {
+    check(x, "first", "the test of equivalence", 1)?;
+    check(y, "second", "the test of equivalence", 1)?;
+    if !margin.is_finite() {
+        return Err(SampleError::Degenerate {
+            method: "the test of equivalence",
+            why: "its margin is not a finite number",
+        });
+    }
+    Ok(tost_sorted(&sorted(x), &sorted(y), margin, choice))
+}
+
+/// As [`tost`], of samples that were checked and sorted.
+pub(crate) fn tost_sorted(x: &[f64], y: &[f64], margin: f64, choice: Choice) -> Equivalence {
     let largest = magnitude(x, y) + margin.abs();
     let mut reference = y.to_vec();
     snap(&mut reference, largest);
-    let shifted = |by: f64| {
+    // Neither adding nor rounding changes the order.
+    let shifted = |by: f64, alternative| {
         let mut values: Vec<f64> = x.iter().map(|value| value + by).collect();
         snap(&mut values, largest);
-        values
+        let settings = Settings { choice, alternative, continuity: true };
+        test_ranked(&Ranked::of_sorted(&values, &reference), settings)
     };
-    let lower =
-        mann_whitney::test(&shifted(margin.abs()), &reference, Alternative::Greater, choice)?;
-    let upper = mann_whitney::test(&shifted(-margin.abs()), &reference, Alternative::Less, choice)?;
-    Ok(Equivalence {
+    let lower = shifted(margin.abs(), Alternative::Greater);
+    let upper = shifted(-margin.abs(), Alternative::Less);
+    Equivalence {
         margin: margin.abs(),
         p_lower: lower.p_value,
         p_upper: upper.p_value,
         p_value: lower.p_value.max(upper.p_value),
         method: lower.method.max(upper.method),
-    })
+    }
 }
 
 #[cfg(test)]

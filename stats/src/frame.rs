@@ -1,13 +1,16 @@
-//! Results as Polars frames: CSV and Parquet, in and out.
+//! Results as files: CSV and Parquet, in and out.
 
-use crate::input::{Builder, Evaluation, InputError, Results};
+use crate::input::{Evaluation, InputError, Results};
+use crate::intake::Intake;
+use crate::read_csv::{self, EVALUATION, Layout, RUN, SEED};
 use polars::prelude::*;
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-/// Columns that are not metrics.
-const RESERVED: [&str; 5] = ["bug", "evaluation", "run", "seed", "fingerprints"];
+/// Rows of a Parquet file that are taken at a time.
+const PART: usize = 1 << 19;
 
 impl Results {
     /// Reads a file with one row a run: Parquet if it begins as Parquet files do, CSV otherwise.
@@ -25,29 +28,25 @@ impl Results {
         let mut file = File::open(path).map_err(io)?;
         let mut magic = Vec::new();
         Read::by_ref(&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
-        drop(file);
-        let parquet = magic == *b"PAR1";
-        let format = if parquet { "Parquet" } else { "CSV" };
-        let malformed = |error: PolarsError| InputError::Format {
+        let format = |message: &str| InputError::Format {
             source_name: name.clone(),
-            format,
-            message: first_line(&error.to_string()),
+            format: "CSV",
+            message: message.to_owned(),
         };
-        if magic.is_empty() {
-            return Err(InputError::NoRows { source_name: name });
+        match magic.as_slice() {
+            [] => Err(InputError::NoRows { source_name: name }),
+            b"PAR1" => read_parquet(path, &name),
+            [0x1f, 0x8b, ..] | b"PK\x03\x04" | [0x28, 0xb5, 0x2f, 0xfd] => {
+                Err(format("it is compressed; unpack it first"))
+            }
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+                Err(format("its text is UTF-16; save it as UTF-8"))
+            }
+            _ => {
+                file.rewind().map_err(io)?;
+                read_csv::read(file, &name)
+            }
         }
-        let frame = if parquet {
-            ParquetReader::new(File::open(path).map_err(io)?).finish().map_err(malformed)?
-        } else {
-            // All columns as text: what is not a number is then found with its row.
-            CsvReadOptions::default()
-                .with_has_header(true)
-                .with_infer_schema_length(Some(0))
-                .into_reader_with_file_handle(File::open(path).map_err(io)?)
-                .finish()
-                .map_err(malformed)?
-        };
-        from_frame(&frame, name)
     }
 
     /// Writes all runs as CSV, ordered by bug, side and run, with the columns that
@@ -56,10 +55,19 @@ impl Results {
     /// # Errors
     /// A path that cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), InputError> {
+        write_whole(path, &self.csv()?)
+    }
+
+    /// The bytes that [`Results::write_csv`] writes.
+    ///
+    /// # Errors
+    /// None that is expected.
+    pub fn csv(&self) -> Result<Vec<u8>, InputError> {
+        let path = Path::new("the results as CSV");
         let mut bytes = Vec::new();
         let mut frame = self.frame(path)?;
         CsvWriter::new(&mut bytes).finish(&mut frame).map_err(|error| unwritable(path, &error))?;
-        write_whole(path, &bytes)
+        Ok(bytes)
     }
 
     /// Writes all runs as Parquet, like [`Results::write_csv`].
@@ -132,6 +140,67 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
+fn read_parquet(path: &Path, name: &str) -> Result<Results, InputError> {
+    let open =
+        || File::open(path).map_err(|error| InputError::Io { source_name: name.to_owned(), error });
+    let malformed = |error: PolarsError| InputError::Format {
+        source_name: name.to_owned(),
+        format: "Parquet",
+        message: first_line(&error.to_string()),
+    };
+    let mut reader = ParquetReader::new(open()?);
+    let rows = reader.num_rows().map_err(malformed)?;
+    let schema = reader.schema().map_err(malformed)?;
+    let names: Vec<String> = schema.iter_names().map(|name| name.trim().to_owned()).collect();
+    let (layout, mut intake) = read_csv::layout(name, &names)?;
+    for start in (0..rows).step_by(PART) {
+        // A part at a time, so that the file and its runs need not both be in memory whole.
+        let part = ParquetReader::new(open()?).with_slice(Some((start, PART)));
+        let part = part.set_rechunk(true).finish().map_err(malformed)?;
+        let columns: Vec<Cells> = part
+            .columns()
+            .iter()
+            .map(Cells::new)
+            .collect::<PolarsResult<_>>()
+            .map_err(malformed)?;
+        for row in 0..part.height() {
+            take(&mut intake, &layout, &columns, row)?;
+        }
+    }
+    intake.finish()
+}
+
+fn take(
+    intake: &mut Intake,
+    layout: &Layout,
+    columns: &[Cells],
+    row: usize,
+) -> Result<(), InputError> {
+    for (metric, place) in layout.metrics.iter().enumerate() {
+        match columns[*place].number(row) {
+            Ok(None) => {}
+            Ok(Some(value)) => intake.set(metric, value),
+            Err(text) => intake.set_text(metric, &text),
+        }
+    }
+    let text = |place: usize| columns[place].text(row).unwrap_or_default();
+    let name = text(layout.evaluation);
+    let evaluation: Evaluation =
+        name.parse().map_err(|()| intake.cell("evaluation", &name, EVALUATION))?;
+    let run = columns[layout.run].whole(row);
+    let run = run.ok().flatten().and_then(|run| u32::try_from(run).ok());
+    let run = run.ok_or_else(|| intake.cell("run", &text(layout.run), RUN))?;
+    let seed = match layout.seed {
+        Some(place) => {
+            columns[place].whole(row).map_err(|()| intake.cell("seed", &text(place), SEED))?
+        }
+        None => None,
+    };
+    let digests = layout.fingerprints.map(text);
+    let digests = digests.map(|text| read_csv::split_digests(&text)).unwrap_or_default();
+    intake.push(&text(layout.bug), evaluation, run, seed, digests)
+}
+
 /// One column as text or as numbers.
 enum Cells {
     Text(StringChunked),
@@ -167,7 +236,7 @@ impl Cells {
     }
 
     /// The cell as text, trimmed; nothing if it is empty or missing.
-    fn text(&self, row: usize) -> Option<std::borrow::Cow<'_, str>> {
+    fn text(&self, row: usize) -> Option<Cow<'_, str>> {
         match self {
             Cells::Text(cells) => {
                 cells.get(row).map(str::trim).filter(|text| !text.is_empty()).map(Into::into)
@@ -193,125 +262,11 @@ impl Cells {
         }
     }
 
-    /// The cell as a count: also from a number such as `3.0`, as other tools write whole numbers
-    /// in columns with gaps.
-    fn whole(&self, row: usize) -> Result<Option<u64>, String> {
-        let Some(text) = self.text(row) else { return Ok(None) };
-        if let Ok(value) = text.parse::<u64>() {
-            return Ok(Some(value));
-        }
-        match text.parse::<f64>() {
-            Ok(value)
-                if value >= 0.0 && value.fract() == 0.0 && value < 9_007_199_254_740_992.0 =>
-            {
-                Ok(Some(value as u64))
-            }
-            Ok(value) if value.is_nan() => Ok(None),
-            _ => Err(text.into_owned()),
+    /// The cell as a count; nothing if it is missing.
+    fn whole(&self, row: usize) -> Result<Option<u64>, ()> {
+        match self {
+            Cells::Unsigned(cells) => Ok(cells.get(row)),
+            _ => self.text(row).map_or(Ok(None), |text| read_csv::whole(&text)),
         }
     }
-}
-
-fn from_frame(frame: &DataFrame, source_name: String) -> Result<Results, InputError> {
-    let names: Vec<String> =
-        frame.get_column_names().iter().map(|name| name.trim().to_owned()).collect();
-    let cells_of = |place: usize| -> Result<Cells, InputError> {
-        Cells::new(&frame.columns()[place]).map_err(|error| InputError::Format {
-            source_name: source_name.clone(),
-            format: "results",
-            message: first_line(&error.to_string()),
-        })
-    };
-    let find = |name: &str| names.iter().position(|known| known == name);
-    let required = |name: &str| match find(name) {
-        Some(place) => cells_of(place),
-        None => Err(InputError::MissingColumn {
-            source_name: source_name.clone(),
-            column: name.to_owned(),
-            found: names.join(", "),
-        }),
-    };
-    let (bugs, evaluations, runs) = (required("bug")?, required("evaluation")?, required("run")?);
-    let seeds = find("seed").map(cells_of).transpose()?;
-    let fingerprints = find("fingerprints").map(cells_of).transpose()?;
-    let (metrics, skipped) = metrics(&names, frame.height(), cells_of)?;
-    let metric_names = metrics.iter().map(|(name, _)| name.clone()).collect();
-    let mut builder = Builder::new(source_name.clone(), metric_names);
-    // The builder puts outcomes first; follow it.
-    let ordered: Vec<&Cells> = builder
-        .metrics
-        .iter()
-        .filter_map(|name| metrics.iter().find(|(other, _)| other == name))
-        .map(|(_, cells)| cells)
-        .collect();
-    let order: Vec<String> = builder.metrics.clone();
-    if !skipped.is_empty() {
-        builder.warnings.push(format!(
-            "columns without a single number are no metrics and were left out: {}",
-            skipped.join(", ")
-        ));
-    }
-    let cell = |row: usize, column: &str, found: String, expected: &'static str| {
-        let source_name = source_name.clone();
-        InputError::Cell { source_name, row: row + 1, column: column.to_owned(), found, expected }
-    };
-    let mut values = Vec::with_capacity(ordered.len());
-    for row in 0..frame.height() {
-        let bug = bugs.text(row).unwrap_or_default();
-        let name = evaluations.text(row).unwrap_or_default();
-        let evaluation: Evaluation = name.parse().map_err(|()| {
-            let expected = "buggy, corrected, artificial or aa";
-            cell(row, "evaluation", name.clone().into_owned(), expected)
-        })?;
-        const RUN: &str = "the index of the run, a whole number from 0 to 4294967295";
-        let run = runs.whole(row).map_err(|text| cell(row, "run", text, RUN))?;
-        let run = run.ok_or_else(|| cell(row, "run", String::new(), RUN))?;
-        let run = u32::try_from(run).map_err(|_| cell(row, "run", run.to_string(), RUN))?;
-        let seed = match &seeds {
-            Some(seeds) => seeds
-                .whole(row)
-                .map_err(|text| cell(row, "seed", text, "a whole number, or nothing"))?,
-            None => None,
-        };
-        values.clear();
-        for (cells, metric) in ordered.iter().zip(&order) {
-            let value = cells.number(row);
-            values.push(value.map_err(|text| cell(row, metric, text, "a number, or nothing"))?);
-        }
-        let digests = fingerprints.as_ref().and_then(|cells| cells.text(row));
-        let digests = digests
-            .map(|text| text.split(';').map(|digest| digest.trim().to_owned()).collect())
-            .unwrap_or_default();
-        builder.push(row + 1, &bug, (evaluation, run, seed), &values, digests)?;
-    }
-    builder.finish()
-}
-
-type Metrics = (Vec<(String, Cells)>, Vec<String>);
-
-/// The columns that are metrics, and the names of those that hold no number at all. An outcome is
-/// always a metric, so that text in it is an error.
-fn metrics(
-    names: &[String],
-    height: usize,
-    cells_of: impl Fn(usize) -> Result<Cells, InputError>,
-) -> Result<Metrics, InputError> {
-    let mut metrics = Vec::new();
-    let mut skipped = Vec::new();
-    for (place, name) in names.iter().enumerate() {
-        if RESERVED.contains(&name.as_str()) {
-            continue;
-        }
-        let cells = cells_of(place)?;
-        let numeric = match &cells {
-            Cells::Other => false,
-            Cells::Text(_) => {
-                crate::options::OUTCOMES.contains(&name.as_str())
-                    || (0..height).any(|row| matches!(cells.number(row), Ok(Some(_))))
-            }
-            Cells::Float(_) | Cells::Unsigned(_) | Cells::Signed(_) => true,
-        };
-        if numeric { metrics.push((name.clone(), cells)) } else { skipped.push(name.clone()) }
-    }
-    Ok((metrics, skipped))
 }

@@ -3,6 +3,8 @@
 //! A value that is not there is missing, never zero. What cannot be understood is an error that
 //! names file, row and column; what is understood but cannot be used is left out, and counted.
 
+use crate::group::Group;
+use crate::intake::Intake;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -100,7 +102,7 @@ pub enum InputError {
     /// A required column is absent, or no metric is there.
     #[error(
         "{source_name}: column `{column}` is missing (found: {found}); results need the columns \
-         bug, evaluation and run, and at least one numeric metric such as accuracy"
+         bug, evaluation and run, and at least one numeric metric such as accuracy{hint}"
     )]
     MissingColumn {
         /// The file.
@@ -109,6 +111,33 @@ pub enum InputError {
         column: String,
         /// The columns that are there.
         found: String,
+        /// What may have gone wrong; empty, or the end of the sentence.
+        hint: &'static str,
+    },
+    /// A row has more or fewer cells than there are columns.
+    #[error(
+        "{source_name}: row {row} (line {line}) has {found} cell(s), but the header names {expected} \
+         columns; the file may have been cut off there, or a comma not quoted: export it again"
+    )]
+    Ragged {
+        /// The file.
+        source_name: String,
+        /// Row, from 1, the header not counted.
+        row: usize,
+        /// Line of the file where the row begins, from 1.
+        line: u64,
+        /// Cells in the row.
+        found: usize,
+        /// Cells in the header.
+        expected: usize,
+    },
+    /// Two columns have the same name.
+    #[error("{source_name}: there are two columns `{column}`; rename or remove one of them")]
+    TwoColumns {
+        /// The file.
+        source_name: String,
+        /// Their name.
+        column: String,
     },
     /// There are no rows.
     #[error("{source_name}: there are no runs in it; check that the runs were exported")]
@@ -151,42 +180,6 @@ pub enum InputError {
     },
 }
 
-/// The runs of one side of one bug, in the order of their index.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Group {
-    pub(crate) runs: Vec<u32>,
-    pub(crate) seeds: Vec<Option<u64>>,
-    /// One list a metric, NaN where missing.
-    pub(crate) values: Vec<Vec<f64>>,
-    pub(crate) fingerprints: Vec<Vec<String>>,
-    rows: Vec<usize>,
-}
-
-impl Group {
-    /// The values of a metric that are there, of the first `limit` runs.
-    pub(crate) fn present(&self, metric: usize, limit: usize) -> Vec<f64> {
-        let values = self.values.get(metric).map_or(&[][..], Vec::as_slice);
-        values.iter().take(limit).copied().filter(|value| !value.is_nan()).collect()
-    }
-
-    fn sort_by_run(&mut self) {
-        if self.runs.is_sorted() {
-            return;
-        }
-        let mut order: Vec<usize> = (0..self.runs.len()).collect();
-        // Stable: of two equal runs the earlier row stays first.
-        order.sort_by_key(|&index| self.runs[index]);
-        self.runs = order.iter().map(|&index| self.runs[index]).collect();
-        self.rows = order.iter().map(|&index| self.rows[index]).collect();
-        self.seeds = order.iter().map(|&index| self.seeds[index]).collect();
-        for values in &mut self.values {
-            *values = order.iter().map(|&index| values[index]).collect();
-        }
-        self.fingerprints =
-            order.iter().map(|&index| std::mem::take(&mut self.fingerprints[index])).collect();
-    }
-}
-
 /// All runs of a study, checked, by bug and side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Results {
@@ -203,14 +196,18 @@ impl Results {
     pub fn from_rows(rows: Vec<RunRow>) -> Result<Self, InputError> {
         let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.metrics.keys()).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
-        let mut builder = Builder::new("the runs".to_owned(), names);
-        for (index, row) in rows.into_iter().enumerate() {
-            let values: Vec<Option<f64>> =
-                builder.metrics.iter().map(|name| row.metrics.get(name).copied()).collect();
+        let mut intake = Intake::new("the runs".to_owned(), names);
+        let names = intake.metrics.clone();
+        for row in rows {
+            for (place, name) in names.iter().enumerate() {
+                if let Some(value) = row.metrics.get(name) {
+                    intake.set(place, *value);
+                }
+            }
             let RunRow { bug, evaluation, run, seed, fingerprints, .. } = row;
-            builder.push(index + 1, &bug, (evaluation, run, seed), &values, fingerprints)?;
+            intake.push(&bug, evaluation, run, seed, fingerprints)?;
         }
-        builder.finish()
+        intake.finish()
     }
 
     /// The rows again, ordered by bug, side and run.
@@ -221,7 +218,7 @@ impl Results {
                     bug: bug.clone(),
                     evaluation: *evaluation,
                     run: group.runs[index],
-                    seed: group.seeds[index],
+                    seed: group.seed(index),
                     metrics: self
                         .metrics
                         .iter()
@@ -229,7 +226,7 @@ impl Results {
                         .filter(|(_, values)| !values[index].is_nan())
                         .map(|(name, values)| (name.clone(), values[index]))
                         .collect(),
-                    fingerprints: group.fingerprints[index].clone(),
+                    fingerprints: group.fingerprints(index).to_vec(),
                 })
             })
         })
@@ -258,120 +255,5 @@ impl Results {
     /// What was left out while reading, counted and named.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-}
-
-/// Collects rows into groups.
-pub(crate) struct Builder {
-    source_name: String,
-    pub(crate) metrics: Vec<String>,
-    bugs: BTreeMap<String, BTreeMap<Evaluation, Group>>,
-    /// By metric: missing cells, cells that are not finite, and the first row of the latter.
-    gaps: Vec<(usize, usize, usize)>,
-    rows: usize,
-    pub(crate) warnings: Vec<String>,
-}
-
-impl Builder {
-    pub(crate) fn new(source_name: String, mut metrics: Vec<String>) -> Self {
-        let order = |name: &String| crate::options::OUTCOMES.iter().position(|known| known == name);
-        metrics.sort_by_key(|name| (order(name).unwrap_or(usize::MAX), name.clone()));
-        let gaps = vec![(0, 0, 0); metrics.len()];
-        Self { source_name, metrics, bugs: BTreeMap::new(), gaps, rows: 0, warnings: Vec::new() }
-    }
-
-    /// Adds a run; `values` in the order of `metrics`.
-    pub(crate) fn push(
-        &mut self,
-        row: usize,
-        bug: &str,
-        (evaluation, run, seed): (Evaluation, u32, Option<u64>),
-        values: &[Option<f64>],
-        fingerprints: Vec<String>,
-    ) -> Result<(), InputError> {
-        if bug.trim().is_empty() {
-            return Err(InputError::Cell {
-                source_name: self.source_name.clone(),
-                row,
-                column: "bug".to_owned(),
-                found: bug.to_owned(),
-                expected: "the name of a bug",
-            });
-        }
-        if !self.bugs.contains_key(bug) {
-            self.bugs.insert(bug.to_owned(), BTreeMap::new());
-        }
-        let Some(sides) = self.bugs.get_mut(bug) else { return Ok(()) };
-        let group = sides.entry(evaluation).or_insert_with(|| Group {
-            values: vec![Vec::new(); self.metrics.len()],
-            ..Group::default()
-        });
-        group.runs.push(run);
-        group.seeds.push(seed);
-        group.rows.push(row);
-        group.fingerprints.push(fingerprints);
-        for ((column, value), gap) in group.values.iter_mut().zip(values).zip(&mut self.gaps) {
-            let kept = match value {
-                Some(value) if value.is_finite() => *value,
-                Some(_) => {
-                    gap.1 += 1;
-                    gap.2 = if gap.2 == 0 { row } else { gap.2 };
-                    f64::NAN
-                }
-                None => {
-                    gap.0 += 1;
-                    f64::NAN
-                }
-            };
-            column.push(kept);
-        }
-        self.rows += 1;
-        Ok(())
-    }
-
-    pub(crate) fn finish(mut self) -> Result<Results, InputError> {
-        if self.rows == 0 {
-            return Err(InputError::NoRows { source_name: self.source_name });
-        }
-        if self.metrics.is_empty() {
-            return Err(InputError::MissingColumn {
-                source_name: self.source_name,
-                column: "accuracy".to_owned(),
-                found: "no metric at all".to_owned(),
-            });
-        }
-        for (bug, sides) in &mut self.bugs {
-            for (evaluation, group) in sides {
-                group.sort_by_run();
-                let twice = group.runs.windows(2).position(|pair| pair[0] == pair[1]);
-                if let Some(index) = twice {
-                    return Err(InputError::Duplicate {
-                        source_name: self.source_name,
-                        first: group.rows[index],
-                        second: group.rows[index + 1],
-                        bug: bug.clone(),
-                        evaluation: *evaluation,
-                        run: group.runs[index],
-                    });
-                }
-            }
-        }
-        for (name, (missing, not_finite, first)) in self.metrics.iter().zip(&self.gaps) {
-            if *missing > 0 {
-                self.warnings.push(format!(
-                    "{name}: missing in {missing} of {} runs, which are left out of its tests",
-                    self.rows
-                ));
-            }
-            if *not_finite > 0 {
-                self.warnings.push(format!(
-                    "{name}: NaN or infinite in {not_finite} of {} runs (first in row {first}), \
-                     which are left out of its tests; a side that diverges more often than the \
-                     other differs in a way these tests do not see",
-                    self.rows
-                ));
-            }
-        }
-        Ok(Results { metrics: self.metrics, bugs: self.bugs, warnings: self.warnings })
     }
 }

@@ -5,15 +5,16 @@
 //! sample (Mann and Whitney, 1947).
 
 use crate::counting;
-use crate::sample::{SampleError, check, doubled_midranks, tie_term};
+use crate::sample::{SampleError, check, sorted, tie_term};
 use crate::special::{clamp_p, normal_sf};
 use serde::Serialize;
 
 /// Which departure from "no difference" a test looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Alternative {
     /// The samples differ in either direction.
+    #[default]
     TwoSided,
     /// The first sample tends to smaller values.
     Less,
@@ -59,8 +60,32 @@ pub enum Choice {
     Auto,
     /// Exact wherever that can be enumerated, asymptotic where it cannot (and said so).
     Exact,
-    /// Always the normal approximation, with both corrections.
+    /// Always the normal approximation, with tie correction.
     Asymptotic,
+}
+
+/// How a rank test is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// Exact or asymptotic.
+    pub choice: Choice,
+    /// The departure that is looked for.
+    pub alternative: Alternative,
+    /// Whether asymptotic p-values take half a step for continuity.
+    pub continuity: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Choice::Auto.into()
+    }
+}
+
+impl From<Choice> for Settings {
+    /// Two-sided, with the correction for continuity.
+    fn from(choice: Choice) -> Self {
+        Self { choice, alternative: Alternative::TwoSided, continuity: true }
+    }
 }
 
 /// `Choice::Auto` is exact up to this many values a side, with ties or without.
@@ -83,20 +108,50 @@ pub(crate) struct Ranked {
     pub(crate) m: usize,
     /// Twice the midrank sum of the first sample.
     pub(crate) doubled_sum: u64,
-    /// Doubled midranks of both samples, the first sample's first.
-    pub(crate) ranks: Vec<u64>,
-    /// Sizes of the groups of equal values.
-    pub(crate) groups: Vec<usize>,
+    /// The distinct values in ascending order: how often each is in the first sample, and in the
+    /// second.
+    pub(crate) groups: Vec<(u32, u32)>,
+}
+
+/// One distinct value, as counts.
+pub(crate) struct Standing {
+    pub(crate) x: f64,
+    pub(crate) y: f64,
+    pub(crate) x_below: f64,
+    pub(crate) y_below: f64,
 }
 
 impl Ranked {
     pub(crate) fn new(x: &[f64], y: &[f64]) -> Result<Self, SampleError> {
         check(x, "first", "the Mann-Whitney test", 1)?;
         check(y, "second", "the Mann-Whitney test", 1)?;
-        let pooled: Vec<f64> = x.iter().chain(y).copied().collect();
-        let (ranks, groups) = doubled_midranks(&pooled);
-        let doubled_sum = ranks[..x.len()].iter().sum();
-        Ok(Self { n: x.len(), m: y.len(), doubled_sum, ranks, groups })
+        Ok(Self::of_sorted(&sorted(x), &sorted(y)))
+    }
+
+    /// Ranks samples that were checked, and sorted.
+    pub(crate) fn of_sorted(x: &[f64], y: &[f64]) -> Self {
+        let mut groups = Vec::with_capacity(x.len() + y.len());
+        let (mut i, mut j) = (0, 0);
+        let mut doubled_sum = 0;
+        while i < x.len() || j < y.len() {
+            let value = match (x.get(i), y.get(j)) {
+                (Some(a), Some(b)) => a.min(*b),
+                (Some(one), None) | (None, Some(one)) => *one,
+                (None, None) => break,
+            };
+            let start = (i, j);
+            while i < x.len() && x[i] == value {
+                i += 1;
+            }
+            while j < y.len() && y[j] == value {
+                j += 1;
+            }
+            let (of_x, of_y) = (i - start.0, j - start.1);
+            // Ranks start + 1 ..= end; twice their mean is start + 1 + end.
+            doubled_sum += (of_x * (start.0 + start.1 + 1 + i + j)) as u64;
+            groups.push((of_x as u32, of_y as u32));
+        }
+        Self { n: x.len(), m: y.len(), doubled_sum, groups }
     }
 
     /// Twice U of the first sample.
@@ -109,11 +164,44 @@ impl Ranked {
     }
 
     pub(crate) fn tied(&self) -> bool {
-        self.groups.iter().any(|&size| size > 1)
+        self.groups.len() < self.n + self.m
     }
 
     fn constant(&self) -> bool {
         self.groups.len() == 1
+    }
+
+    /// Σ(t³ − t) over the groups of equal values of both samples.
+    pub(crate) fn tie_term(&self) -> f64 {
+        tie_term(self.groups.iter().map(|(x, y)| (x + y) as usize))
+    }
+
+    /// Σ(t³ − t) over the groups of equal values within the first sample, and within the second.
+    pub(crate) fn tie_terms_within(&self) -> (f64, f64) {
+        let of_x = tie_term(self.groups.iter().map(|(x, _)| *x as usize));
+        (of_x, tie_term(self.groups.iter().map(|(_, y)| *y as usize)))
+    }
+
+    /// The distinct values in ascending order: how many of `x` and of `y` have this value, and how
+    /// many of each are smaller.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = Standing> + '_ {
+        let (mut x_below, mut y_below) = (0.0, 0.0);
+        self.groups.iter().map(move |(x, y)| {
+            let one = Standing { x: f64::from(*x), y: f64::from(*y), x_below, y_below };
+            x_below += one.x;
+            y_below += one.y;
+            one
+        })
+    }
+
+    /// The doubled midrank of each value of both samples, in ascending order.
+    pub(crate) fn doubled_ranks(&self) -> Vec<u64> {
+        let mut ranks = Vec::with_capacity(self.n + self.m);
+        for (x, y) in &self.groups {
+            let (start, size) = (ranks.len(), (x + y) as usize);
+            ranks.extend(std::iter::repeat_n((2 * start + size + 1) as u64, size));
+        }
+        ranks
     }
 
     fn result(&self, p: f64, method: Method) -> MannWhitney {
@@ -194,7 +282,8 @@ fn exact_ties_ranked(
     alternative: Alternative,
 ) -> Result<MannWhitney, SampleError> {
     let (n, m) = (ranked.n, ranked.m);
-    let sums = counting::ScoreSums::new(&ranked.ranks, n).ok_or(SampleError::TooLarge { n, m })?;
+    let sums = counting::ScoreSums::new(&ranked.doubled_ranks(), n)
+        .ok_or(SampleError::TooLarge { n, m })?;
     let observed = ranked.doubled_sum;
     // Twice the expected midrank sum is n(N + 1), an integer: distances are exact.
     let centre = (n * (n + m + 1)) as u64;
@@ -236,7 +325,7 @@ pub fn asymptotic(
 }
 
 fn asymptotic_ranked(ranked: &Ranked, alternative: Alternative, continuity: bool) -> MannWhitney {
-    let ties = (tie_term(&ranked.groups), ranked.constant());
+    let ties = (ranked.tie_term(), ranked.constant());
     asymptotic_of((ranked.n, ranked.m), ranked.u(), ties, alternative, continuity)
 }
 
@@ -270,33 +359,74 @@ pub fn p_of_distance(distance: f64, n: usize, m: usize) -> f64 {
     clamp_p(2.0 * normal_sf((distance.abs() - 0.5) / sigma))
 }
 
-/// Tests with the method that `choice` asks for; the result says which one it was.
+/// Tests with the method that `choice` asks for, asymptotic p-values with continuity correction;
+/// the result says which one it was.
 ///
 /// # Errors
 /// Empty samples and values that are not finite.
+///
+/// # Examples
+/// ```
+/// use reproduceml_stats::mann_whitney::{Alternative, Choice, Method, test};
+/// let test = test(&[1.0, 2.0, 2.0], &[2.0, 4.0], Alternative::Less, Choice::Auto).unwrap();
+/// assert_eq!(test.method, Method::ExactTies);
+/// ```
 pub fn test(
     x: &[f64],
     y: &[f64],
     alternative: Alternative,
     choice: Choice,
 ) -> Result<MannWhitney, SampleError> {
-    let ranked = Ranked::new(x, y)?;
+    test_with(x, y, Settings { choice, alternative, continuity: true })
+}
+
+/// As [`test`], with all there is to set.
+///
+/// # Errors
+/// Empty samples and values that are not finite.
+pub fn test_with(x: &[f64], y: &[f64], settings: Settings) -> Result<MannWhitney, SampleError> {
+    Ok(test_ranked(&Ranked::new(x, y)?, settings))
+}
+
+/// As [`test_with`], of samples that are ranked already.
+pub(crate) fn test_ranked(ranked: &Ranked, settings: Settings) -> MannWhitney {
+    let Settings { choice, alternative, continuity } = settings;
     if ranked.constant() {
-        return Ok(ranked.result(1.0, Method::Constant));
+        return ranked.result(1.0, Method::Constant);
     }
     let exact = match choice {
         Choice::Auto => ranked.n.max(ranked.m) <= AUTO_EXACT_SIZE,
         Choice::Exact => true,
         Choice::Asymptotic => false,
     };
-    let fallback = || asymptotic_ranked(&ranked, alternative, true);
+    let fallback = || asymptotic_ranked(ranked, alternative, continuity);
     if !exact {
-        return Ok(fallback());
+        return fallback();
     }
     let outcome = if ranked.tied() {
-        exact_ties_ranked(&ranked, alternative)
+        exact_ties_ranked(ranked, alternative)
     } else {
-        exact_ranked(&ranked, alternative)
+        exact_ranked(ranked, alternative)
     };
-    Ok(outcome.unwrap_or_else(|_| fallback()))
+    outcome.unwrap_or_else(|_| fallback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn midranks_are_doubled_and_shared() {
+        let ranked = Ranked::new(&[3.0, 1.0, 3.0], &[2.0, 3.0]).unwrap();
+        assert_eq!(ranked.doubled_ranks(), [2, 4, 8, 8, 8]);
+        assert_eq!(ranked.groups, [(1, 0), (0, 1), (2, 1)]);
+        assert_eq!((ranked.doubled_sum, ranked.tie_term()), (18, 24.0));
+        assert_eq!(ranked.tie_terms_within(), (6.0, 0.0));
+    }
+
+    #[test]
+    fn zeros_of_both_signs_tie() {
+        assert_eq!(Ranked::new(&[0.0], &[-0.0]).unwrap().groups, [(1, 1)]);
+        assert_eq!(Ranked::new(&[0.0, -0.0], &[-0.0]).unwrap().groups, [(2, 1)]);
+    }
 }

@@ -2,11 +2,9 @@
 
 use crate::analyse::{BUG_OUTCOMES, CONTROL_OUTCOMES, Comparison, OTHERS};
 use crate::analysis::{Kind, Summary, Test};
-use crate::input::Group;
-use crate::mann_whitney::{self, Alternative, Choice, Method};
+use crate::mann_whitney::{self, Choice, Method, Ranked, Settings};
 use crate::options::{Options, SeedPolicy};
 use crate::{brunner_munzel, effect, equivalence, power, sample, shift, signed_rank, spread};
-use std::collections::BTreeMap;
 
 /// Computes all statistics of the metric at `place`; corrected p-values come later.
 pub(crate) fn test(
@@ -24,26 +22,41 @@ pub(crate) fn test(
         (true, Kind::Artificial | Kind::Aa) => CONTROL_OUTCOMES,
     };
     let level = 1.0 - options.alpha;
-    let choice = options.effective_method();
+    let settings = options.settings();
+    let choice = settings.choice;
     let mut notes = Vec::new();
     let mut kept = |error: sample::SampleError| notes.push(error.to_string());
-    let main = mann_whitney::test(&x, &y, Alternative::TwoSided, choice).map_err(&mut kept).ok();
+    // Sorted and ranked once, for all that follows.
+    let (ascending_x, ascending_y) = (sample::sorted(&x), sample::sorted(&y));
+    let ranked = match (x.len(), y.len()) {
+        (1.., 1..) => Some(Ranked::of_sorted(&ascending_x, &ascending_y)),
+        // Says which side is empty.
+        _ => Ranked::new(&x, &y).map_err(&mut kept).ok(),
+    };
+    let ranked = ranked.as_ref();
+    let main = ranked.map(|ranked| mann_whitney::test_ranked(ranked, settings));
+    let both = (&ascending_x[..], &ascending_y[..]);
+    let shift = ranked.map(|ranked| shift::hodges_lehmann_ranked(ranked, both, level, choice));
     // Where the first of these lacks values, so do the others: say so once.
-    let shift = main.and_then(|_| shift::hodges_lehmann(&x, &y, level, choice).ok());
-    let effects = main.and_then(|_| effect::effect(&x, &y, level).map_err(&mut kept).ok());
-    let enough = effects.is_some();
-    let spread = enough.then(|| spread::fligner_killeen(&x, &y).map_err(&mut kept).ok()).flatten();
-    let unequal =
-        enough.then(|| brunner_munzel::brunner_munzel(&x, &y).map_err(&mut kept).ok()).flatten();
+    let two = ranked.filter(|_| {
+        let first = sample::check(&x, "first", "Cliff's delta", 2);
+        first.and(sample::check(&y, "second", "Cliff's delta", 2)).map_err(&mut kept).is_ok()
+    });
+    let effects = two.map(|ranked| effect::effect_ranked(ranked, level));
+    let spread = two.and_then(|_| {
+        spread::fligner_killeen_sorted(&ascending_x, &ascending_y).map_err(&mut kept).ok()
+    });
+    let unequal = two
+        .and_then(|ranked| brunner_munzel::brunner_munzel_ranked(ranked).map_err(&mut kept).ok());
     let stated = options.margins.get(metric).copied();
     let margin = stated.or(outcome.then_some(options.default_margin));
-    let equivalence = margin
-        .filter(|_| main.is_some())
-        .and_then(|margin| equivalence::tost(&x, &y, margin, choice).ok());
+    let equivalence = margin.filter(|margin| margin.is_finite() && ranked.is_some());
+    let equivalence = equivalence
+        .map(|margin| equivalence::tost_sorted(&ascending_x, &ascending_y, margin, choice));
     if let Some(main) = main {
         notes.extend(remark(main.method, choice, x.len(), y.len()));
     }
-    let (summary_x, summary_y) = (summary(&x), summary(&y));
+    let (summary_x, summary_y) = (summary(&x, &ascending_x), summary(&y, &ascending_y));
     Test {
         bug: comparison.bug.to_owned(),
         kind: comparison.kind,
@@ -66,7 +79,7 @@ pub(crate) fn test(
         fligner_killeen: spread,
         equivalence,
         detectable_shift: detectable(&x, &y, options.alpha),
-        paired: paired(comparison, place, choice),
+        paired: paired(comparison, place, settings),
         notes,
     }
 }
@@ -76,23 +89,21 @@ fn remark(method: Method, choice: Choice, n: usize, m: usize) -> Option<String> 
         (Method::Constant, _) => {
             Some("all values of both sides are equal, so p is 1 by definition".to_owned())
         }
-        (Method::Asymptotic, Choice::Exact) => {
+        (Method::Asymptotic | Method::AsymptoticUncorrected, Choice::Exact) => {
             Some(format!("{n} and {m} values are too many to enumerate, so p is asymptotic"))
         }
         _ => None,
     }
 }
 
-fn summary(values: &[f64]) -> Option<Summary> {
-    if values.is_empty() {
-        return None;
-    }
+fn summary(values: &[f64], ascending: &[f64]) -> Option<Summary> {
+    let (min, max) = (*ascending.first()?, *ascending.last()?);
     Some(Summary {
         mean: sample::mean(values),
-        median: sample::median(values),
+        median: sample::median_sorted(ascending),
         sd: sample::standard_deviation(values),
-        min: values.iter().copied().fold(f64::INFINITY, f64::min),
-        max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        min,
+        max,
     })
 }
 
@@ -113,23 +124,19 @@ fn detectable(x: &[f64], y: &[f64], alpha: f64) -> Option<f64> {
 fn paired(
     comparison: &Comparison<'_>,
     place: usize,
-    choice: Choice,
+    settings: Settings,
 ) -> Option<signed_rank::SignedRank> {
     if comparison.seeds != SeedPolicy::PerRun {
         return None;
     }
-    let by_run = |group: &Group| -> BTreeMap<u32, f64> {
-        let values = group.values.get(place).map_or(&[][..], Vec::as_slice);
-        let runs = group.runs.iter().copied().zip(values.iter().copied());
-        runs.take(comparison.limit).filter(|(_, value)| !value.is_nan()).collect()
-    };
-    let corrected = by_run(comparison.corrected);
-    let (mut x, mut y) = (Vec::new(), Vec::new());
-    for (run, value) in by_run(comparison.buggy) {
-        if let Some(other) = corrected.get(&run) {
-            x.push(value);
-            y.push(*other);
-        }
-    }
-    signed_rank::signed_rank(&x, &y, choice).ok()
+    let (buggy, corrected) = (comparison.buggy, comparison.corrected);
+    let (of_x, of_y) = (buggy.values.get(place)?, corrected.values.get(place)?);
+    let limit = comparison.limit;
+    let (x, y): (Vec<f64>, Vec<f64>) = buggy
+        .shared(corrected)
+        .filter(|(index, other)| *index < limit && *other < limit)
+        .map(|(index, other)| (of_x[index], of_y[other]))
+        .filter(|(a, b)| !a.is_nan() && !b.is_nan())
+        .unzip();
+    signed_rank::signed_rank(&x, &y, settings).ok()
 }

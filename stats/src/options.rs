@@ -1,9 +1,9 @@
 //! How an analysis is to be made, and the defaults with their reasons.
 
 use crate::input::Evaluation;
-use crate::mann_whitney::Choice;
+use crate::mann_whitney::{Alternative, Choice, Settings};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The metrics that say what a model learnt, and so decide verdicts. Others, such as seconds or
 /// loss, are tested and listed, and decide nothing.
@@ -52,11 +52,17 @@ pub struct Options {
     pub seed_policy: SeedPolicy,
     /// How p-values are computed.
     pub method: Choice,
+    /// The departure that p-values are for: `Less` is a buggy side of smaller values.
+    pub alternative: Alternative,
+    /// Whether asymptotic p-values take half a step for continuity.
+    pub continuity: bool,
     /// The metrics that decide verdicts.
     pub outcomes: Vec<String>,
     /// By bug, the sides that may not be compared with the corrected one, with the reason: the verdict
     /// is `invalid`.
     pub invalid: BTreeMap<String, BTreeMap<Evaluation, String>>,
+    /// Planted faults that runs are not expected to feel: the detection rate is without them.
+    pub unfelt: BTreeSet<String>,
 }
 
 impl Default for Options {
@@ -68,8 +74,11 @@ impl Default for Options {
             margins: BTreeMap::new(),
             seed_policy: SeedPolicy::Unknown,
             method: Choice::Auto,
+            alternative: Alternative::TwoSided,
+            continuity: true,
             outcomes: OUTCOMES.map(str::to_owned).to_vec(),
             invalid: BTreeMap::new(),
+            unfelt: BTreeSet::new(),
         }
     }
 }
@@ -99,11 +108,15 @@ impl Options {
         Ok(())
     }
 
-    /// The method that is used: the paper's profile leaves no choice.
-    pub fn effective_method(&self) -> Choice {
+    /// How rank tests are made: the paper's profile leaves no choice.
+    pub fn settings(&self) -> Settings {
         match self.profile {
-            Profile::Default => self.method,
-            Profile::Paper => Choice::Asymptotic,
+            Profile::Default => Settings {
+                choice: self.method,
+                alternative: self.alternative,
+                continuity: self.continuity,
+            },
+            Profile::Paper => Choice::Asymptotic.into(),
         }
     }
 }

@@ -71,35 +71,9 @@ pub(crate) fn sorted(values: &[f64]) -> Vec<f64> {
     copy
 }
 
-/// Doubled midranks of `values` in their order, and the sizes of the groups of equal values in
-/// ascending order (1 for a value that stands alone).
-///
-/// Doubled, since the mean rank of an even group is a half: integers keep the sums exact.
-pub(crate) fn doubled_midranks(values: &[f64]) -> (Vec<u64>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_unstable_by(|&a, &b| values[a].total_cmp(&values[b]));
-    let mut ranks = vec![0; values.len()];
-    let mut groups = Vec::new();
-    let mut start = 0;
-    while start < order.len() {
-        let mut end = start + 1;
-        // `==` and not `total_cmp`: minus zero and zero are one value.
-        while end < order.len() && values[order[end]] == values[order[start]] {
-            end += 1;
-        }
-        for &index in &order[start..end] {
-            // Ranks start + 1 ..= end; twice their mean.
-            ranks[index] = (start + 1 + end) as u64;
-        }
-        groups.push(end - start);
-        start = end;
-    }
-    (ranks, groups)
-}
-
 /// Σ (t³ − t) over groups of `t` equal values: the tie term of rank variances.
-pub(crate) fn tie_term(groups: &[usize]) -> f64 {
-    groups.iter().map(|&size| size as f64).map(|t| t * (t * t - 1.0)).sum()
+pub(crate) fn tie_term(sizes: impl Iterator<Item = usize>) -> f64 {
+    sizes.map(|size| size as f64).map(|t| t * (t * t - 1.0)).sum()
 }
 
 /// Rounds `values` to a grid that is 2⁻⁴⁰ of `magnitude`, so that numbers which are equal but for
@@ -126,7 +100,11 @@ pub fn mean(values: &[f64]) -> f64 {
 
 /// Median: the middle value, or the mean of the two middle ones; NaN of nothing.
 pub fn median(values: &[f64]) -> f64 {
-    let values = sorted(values);
+    median_sorted(&sorted(values))
+}
+
+/// As [`median`], of values sorted ascending.
+pub(crate) fn median_sorted(values: &[f64]) -> f64 {
     match values.len() {
         0 => f64::NAN,
         n if n % 2 == 1 => values[n / 2],
@@ -161,19 +139,6 @@ pub fn quantile_sorted(sorted: &[f64], p: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn midranks_are_doubled_and_shared() {
-        let (ranks, groups) = doubled_midranks(&[3.0, 1.0, 3.0, 2.0, 3.0]);
-        assert_eq!(ranks, [8, 2, 8, 4, 8]);
-        assert_eq!(groups, [1, 1, 3]);
-        assert_eq!(tie_term(&groups), 24.0);
-    }
-
-    #[test]
-    fn zeros_of_both_signs_tie() {
-        assert_eq!(doubled_midranks(&[0.0, -0.0]).1, [2]);
-    }
 
     #[test]
     fn quantiles_interpolate() {

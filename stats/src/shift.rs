@@ -6,7 +6,8 @@
 
 use crate::counting::DistinctU;
 use crate::mann_whitney::{AUTO_EXACT_SIZE, Choice, Ranked, standard_deviation_of_u};
-use crate::sample::{SampleError, doubled_midranks, sorted, tie_term};
+use crate::sample::{SampleError, sorted};
+use crate::select::differences;
 use crate::special::normal_quantile;
 use serde::Serialize;
 
@@ -48,6 +49,16 @@ pub fn hodges_lehmann(
     choice: Choice,
 ) -> Result<Interval, SampleError> {
     let ranked = Ranked::new(x, y)?;
+    Ok(hodges_lehmann_ranked(&ranked, (&sorted(x), &sorted(y)), level, choice))
+}
+
+/// As [`hodges_lehmann`], of samples that are sorted and ranked already.
+pub(crate) fn hodges_lehmann_ranked(
+    ranked: &Ranked,
+    (x, y): (&[f64], &[f64]),
+    level: f64,
+    choice: Choice,
+) -> Interval {
     let (n, m) = (x.len(), y.len());
     let pairs = n as u64 * m as u64;
     let exact = match choice {
@@ -64,95 +75,21 @@ pub fn hodges_lehmann(
         }
         None => {
             // Ties across the samples come and go with the shift; those within stay.
-            let ties = tie_term(&doubled_midranks(x).1) + tie_term(&doubled_midranks(y).1);
-            let sigma = standard_deviation_of_u(n, m, ties);
+            let (ties_x, ties_y) = ranked.tie_terms_within();
+            let sigma = standard_deviation_of_u(n, m, ties_x + ties_y);
             let place = (0.5 * pairs as f64 - 0.5 + normal_quantile(tail) * sigma).ceil();
             (place.max(1.0) as u64, place >= 1.0 && sigma > 0.0)
         }
     };
     let place = place.min(pairs.div_ceil(2));
-    let differences = Differences { x: sorted(x), y: sorted(y) };
-    Ok(Interval {
-        estimate: differences.median(),
-        low: differences.nth(place),
-        high: differences.nth(pairs + 1 - place),
-        level,
-        attained,
-    })
-}
-
-/// All differences of two sorted samples, without storing them.
-struct Differences {
-    x: Vec<f64>,
-    y: Vec<f64>,
-}
-
-impl Differences {
-    fn median(&self) -> f64 {
-        let pairs = self.x.len() as u64 * self.y.len() as u64;
-        if pairs % 2 == 1 {
-            return self.nth(pairs / 2 + 1);
-        }
-        0.5 * (self.nth(pairs / 2) + self.nth(pairs / 2 + 1))
-    }
-
-    /// The `place`-th smallest difference, counted from 1.
-    fn nth(&self, place: u64) -> f64 {
-        nth_by_count(place, |bound| {
-            // x ascending: the y with x − y > bound only grow in number.
-            let mut above = 0;
-            let mut count = 0_u64;
-            for x in &self.x {
-                while above < self.y.len() && x - self.y[above] > bound {
-                    above += 1;
-                }
-                count += (self.y.len() - above) as u64;
-            }
-            count
-        })
-    }
-}
-
-/// The smallest number whose `count` (of things at most that number) reaches `place`.
-///
-/// Bisects over all floating-point numbers in their order, so the answer is one of the counted
-/// numbers to the last bit, after at most 64 counts.
-pub(crate) fn nth_by_count(place: u64, count: impl Fn(f64) -> u64) -> f64 {
-    let (mut low, mut high) = (key(f64::MIN), key(f64::MAX));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if count(from_key(middle)) >= place { high = middle } else { low = middle + 1 }
-    }
-    // Not −0.
-    from_key(low) + 0.0
-}
-
-/// Maps numbers to integers that sort alike.
-fn key(value: f64) -> u64 {
-    let bits = value.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
-}
-
-fn from_key(key: u64) -> f64 {
-    f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key })
+    let differences = differences(x, y);
+    let [low, high] = differences.nth([place, pairs + 1 - place]);
+    Interval { estimate: differences.median(), low, high, level, attained }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nth_difference_is_that_of_the_sorted_list() {
-        let x = [0.3, -1.5, 2.25, 0.3, 7.0];
-        let y = [1.0, 0.3, -4.0];
-        let mut all: Vec<f64> = x.iter().flat_map(|a| y.iter().map(move |b| a - b)).collect();
-        all.sort_by(f64::total_cmp);
-        let differences = Differences { x: sorted(&x), y: sorted(&y) };
-        for (index, expected) in all.iter().enumerate() {
-            assert_eq!(differences.nth(index as u64 + 1), *expected);
-        }
-        assert_eq!(differences.median(), all[7]);
-    }
 
     #[test]
     fn two_values_cannot_give_95_percent() {

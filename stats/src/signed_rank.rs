@@ -1,13 +1,13 @@
 //! The Wilcoxon signed-rank test, for runs that are paired by their seed.
 
 use crate::counting::SignedSums;
-use crate::mann_whitney::{Choice, Method};
-use crate::sample::{SampleError, check, doubled_midranks, magnitude, snap, sorted, tie_term};
-use crate::shift::nth_by_count;
+use crate::mann_whitney::{Alternative, Choice, Method, Ranked, Settings};
+use crate::sample::{SampleError, check, magnitude, snap, tie_term};
+use crate::select::means;
 use crate::special::{clamp_p, normal_sf};
 use serde::Serialize;
 
-/// The outcome of a two-sided Wilcoxon signed-rank test.
+/// The outcome of a Wilcoxon signed-rank test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SignedRank {
     /// Number of pairs.
@@ -27,41 +27,49 @@ pub struct SignedRank {
 /// Tests whether the differences `x_i − y_i` are symmetric about 0.
 ///
 /// Exact by the distribution of V over all signs, also with ties; asymptotic with
-/// `σ² = n(n+1)(2n+1)/24 − Σ(t³ − t)/48` and continuity correction. `Choice::Auto` is exact up to
-/// 50 differences. Differences are rounded to 2⁻⁴⁰ of the largest value before they are ranked, so
+/// `σ² = n(n+1)(2n+1)/24 − Σ(t³ − t)/48`, with or without continuity correction. `Choice::Auto` is
+/// exact up to 50 differences. `Alternative::Less` means that `x` tends to be smaller. Differences are rounded to 2⁻⁴⁰ of the largest value before they are ranked, so
 /// that ties do not hang on rounding. Without any difference p is 1.
 ///
 /// # Errors
 /// No pairs, slices of different length, and values that are not finite.
-pub fn signed_rank(x: &[f64], y: &[f64], choice: Choice) -> Result<SignedRank, SampleError> {
+///
+/// # Examples
+/// ```
+/// use reproduceml_stats::{mann_whitney::Choice, signed_rank::signed_rank};
+/// let (x, y) = ([1.0, 2.0, 3.0, 0.0, 5.0, 6.0], [0.0, 0.0, 0.0, 4.0, 0.0, 0.0]);
+/// let test = signed_rank(&x, &y, Choice::Auto).unwrap();
+/// assert_eq!((test.v, test.p_value), (17.0, 14.0 / 64.0));
+/// ```
+pub fn signed_rank(
+    x: &[f64],
+    y: &[f64],
+    settings: impl Into<Settings>,
+) -> Result<SignedRank, SampleError> {
     const NAME: &str = "the Wilcoxon signed-rank test";
     check(x, "first", NAME, 1)?;
     check(y, "second", NAME, x.len())?;
     check(x, "first", NAME, y.len())?;
     let mut all: Vec<f64> = x.iter().zip(y).map(|(a, b)| a - b).collect();
     snap(&mut all, magnitude(x, y));
-    let differences: Vec<f64> = all.iter().copied().filter(|value| *value != 0.0).collect();
-    let sizes: Vec<f64> = differences.iter().map(|value| value.abs()).collect();
-    let (ranks, groups) = doubled_midranks(&sizes);
-    let doubled_v: u64 =
-        ranks.iter().zip(&differences).filter(|(_, d)| **d > 0.0).map(|(rank, _)| rank).sum();
-    let (p, method) = p_of(doubled_v, &ranks, &groups, choice);
+    all.sort_unstable_by(f64::total_cmp);
+    let (doubled_v, ranks, groups) = rank(&all);
+    let (p, method) = p_of(doubled_v, &ranks, &groups, settings.into());
     Ok(SignedRank {
         pairs: all.len(),
-        zeros: all.len() - differences.len(),
+        zeros: all.len() - ranks.len(),
         v: 0.5 * doubled_v as f64,
         p_value: clamp_p(p),
         method,
-        pseudomedian: pseudomedian(&all),
+        pseudomedian: means(&all).median(),
     })
 }
 
-fn p_of(doubled_v: u64, ranks: &[u64], groups: &[usize], choice: Choice) -> (f64, Method) {
+fn p_of(doubled_v: u64, ranks: &[u64], groups: &[usize], settings: Settings) -> (f64, Method) {
     if ranks.is_empty() {
         return (1.0, Method::Constant);
     }
-    let tied = groups.iter().any(|&size| size > 1);
-    let exact = match choice {
+    let exact = match settings.choice {
         Choice::Auto => ranks.len() <= crate::mann_whitney::AUTO_EXACT_SIZE,
         Choice::Exact => true,
         Choice::Asymptotic => false,
@@ -70,42 +78,38 @@ fn p_of(doubled_v: u64, ranks: &[u64], groups: &[usize], choice: Choice) -> (f64
         // The expected sum of doubled ranks is n(n + 1)/2; doubled once more it is an integer.
         let centre = (ranks.len() * (ranks.len() + 1)) as u64;
         let distance = (2 * doubled_v).abs_diff(centre);
-        let p = sums.probability(|sum| (2 * sum).abs_diff(centre) >= distance);
+        let p = match settings.alternative {
+            Alternative::TwoSided => sums.probability(|sum| (2 * sum).abs_diff(centre) >= distance),
+            Alternative::Less => sums.probability(|sum| sum <= doubled_v),
+            Alternative::Greater => sums.probability(|sum| sum >= doubled_v),
+        };
+        let tied = groups.iter().any(|&size| size > 1);
         return (p, if tied { Method::ExactTies } else { Method::Exact });
     }
     let n = ranks.len() as f64;
-    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - tie_term(groups) / 48.0;
-    let distance = (0.5 * doubled_v as f64 - 0.25 * n * (n + 1.0)).abs();
-    let p = if distance == 0.0 { 1.0 } else { 2.0 * normal_sf((distance - 0.5) / variance.sqrt()) };
-    (p, Method::Asymptotic)
+    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - tie_term(groups.iter().copied()) / 48.0;
+    let sigma = variance.sqrt();
+    let distance = 0.5 * doubled_v as f64 - 0.25 * n * (n + 1.0);
+    let half = if settings.continuity { 0.5 } else { 0.0 };
+    let p = match settings.alternative {
+        Alternative::TwoSided if distance == 0.0 => 1.0,
+        Alternative::TwoSided => 2.0 * normal_sf((distance.abs() - half) / sigma),
+        Alternative::Less => normal_sf(-(distance + half) / sigma),
+        Alternative::Greater => normal_sf((distance - half) / sigma),
+    };
+    let uncorrected = !settings.continuity;
+    (p, if uncorrected { Method::AsymptoticUncorrected } else { Method::Asymptotic })
 }
 
-/// Median of the means of all n(n+1)/2 pairs of values, each with itself too.
-fn pseudomedian(values: &[f64]) -> f64 {
-    let values = sorted(values);
-    let n = values.len();
-    let pairs = n as u64 * (n as u64 + 1) / 2;
-    let nth = |place: u64| {
-        nth_by_count(place, |bound| {
-            // As the first of a pair grows, ever fewer second ones keep the mean small.
-            let mut end = n;
-            let mut count = 0_u64;
-            for (index, first) in values.iter().enumerate() {
-                while end > index && 0.5 * (first + values[end - 1]) > bound {
-                    end -= 1;
-                }
-                if end <= index {
-                    break;
-                }
-                count += (end - index) as u64;
-            }
-            count
-        })
-    };
-    if pairs % 2 == 1 {
-        return nth(pairs / 2 + 1);
-    }
-    0.5 * (nth(pairs / 2) + nth(pairs / 2 + 1))
+/// Twice the midrank sum of the positive differences by absolute size, the doubled midranks of all
+/// but zeros in ascending order, and the sizes of the groups of equal ones; of sorted differences.
+fn rank(sorted: &[f64]) -> (u64, Vec<u64>, Vec<usize>) {
+    let negative = &sorted[..sorted.partition_point(|value| *value < 0.0)];
+    let positive = &sorted[sorted.partition_point(|value| *value <= 0.0)..];
+    let sizes: Vec<f64> = negative.iter().rev().map(|value| -value).collect();
+    let ranked = Ranked::of_sorted(positive, &sizes);
+    let groups = ranked.groups.iter().map(|(x, y)| (x + y) as usize).collect();
+    (ranked.doubled_sum, ranked.doubled_ranks(), groups)
 }
 
 #[cfg(test)]
@@ -130,13 +134,14 @@ mod tests {
     #[test]
     fn the_pseudomedian_is_that_of_the_list() {
         let d = [0.5, -2.0, 3.25, 1.0, 7.0, -0.125];
-        let mut means = Vec::new();
+        let mut list = Vec::new();
         for i in 0..d.len() {
             for j in i..d.len() {
-                means.push(0.5 * (d[i] + d[j]));
+                list.push(0.5 * (d[i] + d[j]));
             }
         }
-        assert_eq!(pseudomedian(&d), crate::sample::median(&means));
+        let d = crate::sample::sorted(&d);
+        assert_eq!(means(&d).median(), crate::sample::median(&list));
     }
 
     #[test]

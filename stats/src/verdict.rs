@@ -2,10 +2,10 @@
 
 use crate::analyse::Comparison;
 use crate::analysis::{BugVerdict, Identity, Kind, Test, Verdict};
-use crate::input::{Evaluation, Group};
+use crate::group::Group;
+use crate::input::Evaluation;
 use crate::options::{Options, Profile};
-use crate::render::number::{p_text, signed};
-use std::collections::BTreeMap;
+use crate::render::number::{p_text, percent, signed};
 
 /// Concludes from the tests of one comparison.
 ///
@@ -129,9 +129,9 @@ fn conclude(
 fn difference(test: &Test, p: f64, how: &str, side: &str) -> String {
     let shift = test.hodges_lehmann.map_or_else(String::new, |shift| {
         format!(
-            "; {side} less corrected is {} ({}% interval {} to {})",
+            "; {side} less corrected is {} ({} interval {} to {})",
             signed(shift.estimate),
-            100.0 * shift.level,
+            percent(shift.level),
             signed(shift.low),
             signed(shift.high)
         )
@@ -171,23 +171,16 @@ fn names(tests: &[&Test]) -> String {
 
 /// Compares the digests of runs with the same index; nothing where no run has digests.
 fn identity(buggy: &Group, corrected: &Group) -> Option<Identity> {
-    let known = |group: &Group| group.fingerprints.iter().any(|digests| !digests.is_empty());
-    if !known(buggy) && !known(corrected) {
+    if !buggy.has_fingerprints() && !corrected.has_fingerprints() {
         return None;
     }
-    let partners: BTreeMap<u32, usize> =
-        corrected.runs.iter().enumerate().map(|(index, run)| (*run, index)).collect();
     let mut identity = Identity::default();
     let mut met = 0;
-    for (index, run) in buggy.runs.iter().enumerate() {
-        let Some(&other) = partners.get(run) else {
-            identity.unpaired += 1;
-            continue;
-        };
+    for (index, other) in buggy.shared(corrected) {
         met += 1;
-        let (a, b) = (&buggy.fingerprints[index], &corrected.fingerprints[other]);
+        let (a, b) = (buggy.fingerprints(index), corrected.fingerprints(other));
         // Runs of different seeds are no pair, even with the same index.
-        let seeds = (buggy.seeds[index], corrected.seeds[other]);
+        let seeds = (buggy.seed(index), corrected.seed(other));
         let parted = matches!(seeds, (Some(a), Some(b)) if a != b);
         if a.is_empty() || b.is_empty() || parted {
             identity.unpaired += 2;
@@ -199,6 +192,6 @@ fn identity(buggy: &Group, corrected: &Group) -> Option<Identity> {
             identity.equal_pairs += 1;
         }
     }
-    identity.unpaired += corrected.runs.len() - met;
+    identity.unpaired += buggy.runs.len() + corrected.runs.len() - 2 * met;
     Some(identity)
 }

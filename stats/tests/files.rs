@@ -97,7 +97,13 @@ fn what_is_refused_and_why() {
         ("no column", "bug,run,accuracy\npr1,0,0.5\n".to_owned()),
         ("no metric", "bug,evaluation,run\npr1,buggy,0\n".to_owned()),
         ("seed", "bug,evaluation,run,seed,accuracy\npr1,buggy,0,x,0.5\n".to_owned()),
-        ("ragged", format!("{head}pr1,buggy,0,0.5,7,8\n")),
+        ("too long", format!("{head}pr1,buggy,0,0.5,7,8\n")),
+        ("cut off", format!("{head}pr1,buggy,0,0.5\npr1,corrected,0")),
+        ("cut off in quotes", format!("{head}pr1,buggy,0,0.5\n\"pr1,corrected,0,0.5\n")),
+        ("twice the column", "bug,evaluation,run,accuracy,accuracy\n".to_owned()),
+        ("semicolons", head.replace(',', ";") + "pr1;buggy;0;0,5\n"),
+        ("endless cell", format!("{head}pr1,buggy,0,{}\n", "x".repeat(100_000))),
+        ("text later on", format!("{head}pr1,buggy,0,\npr1,buggy,1,?\npr1,buggy,2,0.5\n")),
         ("not parquet", "PAR1 and then nothing".to_owned()),
     ];
     let list: Vec<String> =
@@ -105,6 +111,61 @@ fn what_is_refused_and_why() {
     insta::assert_snapshot!(list.join("\n"));
     let gone = Results::read(&PathBuf::from("no/such/file.csv")).unwrap_err().to_string();
     assert!(gone.starts_with("no/such/file.csv: "), "{gone}");
+}
+
+#[test]
+fn encodings_compressed_files_and_folders_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.csv");
+    let head = "bug,evaluation,run,accuracy\n";
+    let utf16: Vec<u8> =
+        format!("\u{feff}{head}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin1 = [head.as_bytes(), b"pr\xe9,buggy,0,0.5\n"].concat();
+    let latin1_head = b"bug,evaluation,run,accuracy,dur\xe9e\n".to_vec();
+    for (bytes, words) in [
+        (utf16, "its text is UTF-16; save it as UTF-8"),
+        (latin1, "row 1, column `bug`: found \"pr\u{fffd}\", expected text in UTF-8"),
+        (latin1_head, "the header is not text in UTF-8"),
+        (b"\x1f\x8b\x08\x00whatever".to_vec(), "it is compressed; unpack it first"),
+        (b"PK\x03\x04whatever".to_vec(), "it is compressed; unpack it first"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Results::read(&path).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let error = Results::read(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("directory"), "{error}");
+}
+
+#[test]
+fn whole_rows_are_read_however_they_end() {
+    // No line end after the last row, empty lines, a line break inside quotes, quoted numbers.
+    let results = read(
+        "bug,evaluation,run,accuracy,note\npr1,buggy,0,\"0.5\",\"two\nlines\"\n\n\
+         pr1,buggy,1, 0.25 ,\"a \"\"word\"\"\"\n\npr1,corrected,0,0.75,",
+    )
+    .unwrap();
+    assert_eq!(results.values("pr1", Evaluation::Buggy, "accuracy"), [0.5, 0.25]);
+    assert_eq!(results.values("pr1", Evaluation::Corrected, "accuracy"), [0.75]);
+    // A row that is too short is named by where it begins, also behind a line break in quotes.
+    let error = refused("bug,evaluation,run,accuracy\n\"pr\n1\",buggy,0,0.5\npr1,buggy,1\n");
+    assert!(error.contains("row 2 (line 4) has 3 cell(s)"), "{error}");
+}
+
+#[test]
+fn rows_in_any_order_and_gaps_of_all_kinds_come_out_sorted() {
+    let text = "bug,evaluation,run,seed,accuracy,,fingerprints\n\
+                pr1,buggy,2,7,0.3,x,\npr1,buggy,0,,0.1,y,a;b\npr1,buggy,1,6,,z,\n";
+    let results = read(text).unwrap();
+    let rows: Vec<_> = results.rows().collect();
+    let seeds: Vec<_> = rows.iter().map(|row| (row.run, row.seed)).collect();
+    assert_eq!(seeds, [(0, None), (1, Some(6)), (2, Some(7))]);
+    let digests: Vec<usize> = rows.iter().map(|row| row.fingerprints.len()).collect();
+    assert_eq!(digests, [2, 0, 0]);
+    assert_eq!(results.values("pr1", Evaluation::Buggy, "accuracy"), [0.1, 0.3]);
+    let warnings = results.warnings().join("\n");
+    assert!(warnings.contains("1 column(s) without a name were left out"), "{warnings}");
+    assert!(warnings.contains("accuracy: missing in 1 of 3 runs"), "{warnings}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use reproduceml_stats::mann_whitney::{
-    Alternative, Choice, asymptotic, exact_with_ties, test as mann_whitney,
+    self, Alternative, Choice, asymptotic, exact_with_ties, test as mann_whitney,
 };
 use reproduceml_stats::{adjust, brunner_munzel, effect, equivalence, shift, signed_rank, spread};
 
@@ -87,6 +87,26 @@ proptest! {
         let back = signed_rank::signed_rank(&y[..pairs], &x[..pairs], choice).unwrap();
         prop_assert!(close(outcome.p_value, back.p_value));
         prop_assert!(close(outcome.pseudomedian, -back.pseudomedian));
+    }
+
+    #[test]
+    fn one_sided_signed_ranks_are_halves_of_two_sided_ones(
+        x in sample(),
+        y in sample(),
+        choice in choice(),
+        continuity in proptest::bool::ANY,
+    ) {
+        let pairs = x.len().min(y.len());
+        let p = |alternative| {
+            let settings = mann_whitney::Settings { choice, alternative, continuity };
+            signed_rank::signed_rank(&x[..pairs], &y[..pairs], settings).unwrap()
+        };
+        let [less, greater, two] =
+            [Alternative::Less, Alternative::Greater, Alternative::TwoSided].map(p);
+        // The distribution over all signs is symmetric, with ties too.
+        let smaller = less.p_value.min(greater.p_value);
+        prop_assert!(close(two.p_value, (2.0 * smaller).min(1.0)) || two.p_value == 1.0, "{two:?}");
+        prop_assert!(less.p_value + greater.p_value >= 1.0 - 1e-9);
     }
 
     #[test]

@@ -137,6 +137,61 @@ fn an_artificial_side_takes_the_place_of_the_buggy_one() {
 }
 
 #[test]
+fn a_fault_that_nothing_should_feel_is_no_missed_detection() {
+    let mut random = Random(11);
+    let mut rows = Vec::new();
+    for (bug, centre) in [("felt", 0.6), ("unfelt", 0.7)] {
+        rows.extend(side(&mut random, bug, Evaluation::Artificial, 20, centre));
+        rows.extend(side(&mut random, bug, CORRECTED, 20, 0.7));
+    }
+    rows.extend(side(&mut random, "unfelt", Evaluation::Aa, 20, 0.7));
+    let results = Results::from_rows(rows).unwrap();
+    let counted = |unfelt: &[&str]| {
+        let unfelt = unfelt.iter().map(|name| (*name).to_owned()).collect();
+        let controls = analyse(&results, &Options { unfelt, ..Options::default() }).controls;
+        let of = |rate: reproduceml_stats::analysis::Rate| (rate.different, rate.of);
+        (of(controls.detections), of(controls.unfelt), of(controls.false_positives))
+    };
+    assert_eq!(counted(&[]), ((1, 2), (0, 0), (0, 1)));
+    assert_eq!(counted(&["unfelt"]), ((1, 1), (0, 1), (0, 1)));
+}
+
+#[test]
+fn method_alternative_and_continuity_are_used_and_stated() {
+    let results = Results::from_rows(pair(20, 20, -0.002)).unwrap();
+    let with = |change: &dyn Fn(&mut Options)| {
+        let mut options = Options::default();
+        change(&mut options);
+        let analysis = analyse(&results, &options);
+        let test = analysis.tests.iter().find(|test| test.metric == "f1").unwrap();
+        (test.p_value.unwrap(), test.method.unwrap().name(), analysis.notes.join("\n"))
+    };
+    let asymptotic = |options: &mut Options| options.method = reproduceml_stats::Choice::Asymptotic;
+    let (two_sided, method, notes) = with(&|_| {});
+    assert_eq!(method, "exact");
+    assert!(notes.contains("p-values are two-sided; exact up to 50 values a side"), "{notes}");
+    let (corrected, method, _) = with(&asymptotic);
+    assert_eq!(method, "asymptotic");
+    let (uncorrected, method, notes) = with(&|options| {
+        asymptotic(options);
+        options.continuity = false;
+    });
+    assert_eq!(method, "asymptotic-uncorrected");
+    assert!(notes.contains("without continuity correction"), "{notes}");
+    assert!(uncorrected < corrected && two_sided != corrected);
+    let (less, _, notes) = with(&|options| {
+        options.alternative = reproduceml_stats::mann_whitney::Alternative::Less;
+    });
+    assert!(notes.contains("for smaller values of the buggy side"), "{notes}");
+    assert!((2.0 * less - two_sided).abs() < 1e-12, "{less} {two_sided}");
+    // The paper's profile leaves no choice.
+    let paper = Options { continuity: false, ..Options::paper() };
+    let analysis = analyse(&results, &paper);
+    assert_eq!(analysis.tests[0].method.unwrap().name(), "asymptotic");
+    assert!(analysis.options.continuity);
+}
+
+#[test]
 fn controls_are_a_family_of_their_own() {
     let mut random = Random(11);
     let mut rows = pair(20, 20, 0.0);

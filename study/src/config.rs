@@ -156,8 +156,11 @@ pub struct Select {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Build {
-    /// The toolchain: a folder of `dockerfiles/`.
+    /// The toolchain: a folder of `dockerfiles/`, or `auto` to choose one for each bug.
     pub toolchain: String,
+    /// Toolchains of single bugs, instead of `toolchain`.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub toolchains: std::collections::BTreeMap<BugId, String>,
     /// The strategy for mined bugs.
     pub strategy: Strategy,
     /// Flags handed to the toolchain's steps as environment variables, recorded with the artifact.
@@ -268,6 +271,14 @@ pub struct Fault {
     pub file: String,
     /// What it breaks, in a sentence.
     pub title: String,
+    /// Whether the study's experiment is expected to feel it. A fault in something that no run uses
+    /// is a negative control: `stats` keeps it out of the detection rate.
+    #[serde(default = "yes")]
+    pub felt: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl StudyConfig {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::selection::{Choice, Step};
-use crate::store::{ArtifactRecord, ArtifactStatus, RunStatus};
+use crate::store::{ArtifactRecord, ArtifactStatus};
 use crate::{Bug, BugId, Evaluation, Store, StoreError, Verdict};
 
 /// A bug that left the funnel.
@@ -28,6 +28,8 @@ pub struct Losses {
     pub selected: Vec<Loss>,
     /// One of its two artifacts could not be made, or is not made yet.
     pub built: Vec<Loss>,
+    /// The study's workload cannot see its change, and it was not run all the same.
+    pub reached: Vec<Loss>,
     /// Not all its runs finished.
     pub ran: Vec<Loss>,
     /// Not analysed yet, or its comparison is not sound.
@@ -47,6 +49,8 @@ pub struct Funnel {
     pub selected: usize,
     /// … both of whose artifacts were made.
     pub built: usize,
+    /// … that the study's workload is not known to be unable to see.
+    pub reached: usize,
     /// … all of whose runs finished.
     pub ran: usize,
     /// … with a verdict.
@@ -57,21 +61,22 @@ pub struct Funnel {
 
 impl Funnel {
     /// The steps with their counts and losses, in their order.
-    pub fn steps(&self) -> [(&'static str, usize, &[Loss]); 7] {
+    pub fn steps(&self) -> [(&'static str, usize, &[Loss]); 8] {
         [
             ("mined", self.mined, &[]),
             ("resolved", self.resolved, &self.lost.resolved),
             ("filtered", self.filtered, &self.lost.filtered),
             ("selected", self.selected, &self.lost.selected),
             ("built", self.built, &self.lost.built),
+            ("reached", self.reached, &self.lost.reached),
             ("ran", self.ran, &self.lost.ran),
             ("analysed", self.analysed, &self.lost.analysed),
         ]
     }
 }
 
-/// Counts the funnel from what the stages left. `verdicts` holds what `stats` concluded last,
-/// with its reason.
+/// Counts the funnel from what the stages left. `blind` holds the bugs that the study's workload
+/// cannot see, and `verdicts` what `stats` concluded last, each with its reason.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -79,6 +84,7 @@ pub fn count(
     corpus: &[Bug],
     choices: &[Choice],
     store: &Store,
+    blind: &BTreeMap<BugId, String>,
     verdicts: &BTreeMap<BugId, (Verdict, String)>,
 ) -> Result<Funnel, StoreError> {
     let choices: BTreeMap<&BugId, &Choice> = choices.iter().map(|c| (&c.bug, c)).collect();
@@ -125,6 +131,11 @@ pub fn count(
             continue;
         }
         funnel.built += 1;
+        if let (Some(reason), None) = (blind.get(&bug.id), runs.get(&bug.id)) {
+            lose(&mut funnel.lost.reached, reason.clone());
+            continue;
+        }
+        funnel.reached += 1;
         match runs.get(&bug.id) {
             Some(None) => funnel.ran += 1,
             Some(Some(reason)) => {
@@ -171,29 +182,20 @@ fn build_loss(sides: &[(Evaluation, ArtifactRecord)]) -> Option<String> {
 /// For each bug with experiments: nothing if all its runs finished, else why not.
 fn run_losses(store: &Store) -> Result<BTreeMap<BugId, Option<String>>, StoreError> {
     let mut losses: BTreeMap<BugId, Option<String>> = BTreeMap::new();
-    for (experiment, target) in store.active_experiments()? {
+    for state in store.experiment_states()?.into_iter().filter(|state| state.active) {
+        let (experiment, target, finished) = (&state.experiment, state.target, state.finished);
         if experiment.evaluation == Evaluation::Aa {
             continue; // A control of the study, no side of the bug.
         }
-        let id = experiment.id();
-        let runs = store.runs(&id)?;
-        let count = |status| runs.iter().filter(|r| r.status == status).count();
-        let finished = count(RunStatus::Finished);
-        let loss = if let Some(reason) = store.invalid_reason(&id)? {
+        let loss = if let Some(reason) = state.invalid {
             Some(format!("{}: {reason}", experiment.evaluation))
-        } else if finished >= target as usize {
+        } else if finished >= target {
             None
         } else {
-            let why = runs
-                .iter()
-                .find(|r| r.status == RunStatus::Failed)
-                .and_then(|r| r.reason.as_deref().map(|why| format!(": {why}")))
-                .unwrap_or_default();
+            let why = state.failure.map(|why| format!(": {why}")).unwrap_or_default();
             Some(format!(
-                "{}: {} of {target} runs finished, {} failed{why}",
-                experiment.evaluation,
-                finished,
-                count(RunStatus::Failed)
+                "{}: {finished} of {target} runs finished, {} failed{why}",
+                experiment.evaluation, state.failed
             ))
         };
         let entry = losses.entry(experiment.bug.clone()).or_default();
@@ -226,7 +228,8 @@ mod tests {
             },
         ];
         let no_verdicts = BTreeMap::new();
-        let count = |verdicts| count(&corpus, &choices, &store, verdicts).unwrap();
+        let seen = BTreeMap::new();
+        let count = |verdicts| count(&corpus, &choices, &store, &seen, verdicts).unwrap();
 
         let funnel = count(&no_verdicts);
         assert_eq!((funnel.mined, funnel.resolved, funnel.selected, funnel.built), (2, 1, 1, 0));
@@ -248,7 +251,11 @@ mod tests {
             store.put_artifact(&record).unwrap();
             store.assign_artifact(&corpus[0].id, side, &record.id).unwrap();
         }
-        assert_eq!(count(&no_verdicts).built, 1);
+        assert_eq!((count(&no_verdicts).built, count(&no_verdicts).reached), (1, 1));
+        let blind = BTreeMap::from([(corpus[0].id.clone(), "not-executed".to_owned())]);
+        let unseen = super::count(&corpus, &choices, &store, &blind, &no_verdicts).unwrap();
+        assert_eq!((unseen.built, unseen.reached), (1, 0));
+        assert_eq!(unseen.lost.reached[0].reason, "not-executed");
 
         let (buggy, corrected) = (example(Evaluation::Buggy), example(Evaluation::Corrected));
         // A control whose runs are missing loses no bug.
@@ -263,6 +270,8 @@ mod tests {
                 store.finish_run(&key, &serde_json::json!({})).unwrap();
             }
         }
+        let run = super::count(&corpus, &choices, &store, &blind, &no_verdicts).unwrap();
+        assert_eq!(run.reached, 1, "a bug that was run all the same is not lost");
         let lost = count(&no_verdicts).lost.ran;
         assert!(lost[0].reason.contains("buggy: 0 of 1 runs finished"), "{lost:?}");
         assert!(lost[0].reason.contains("signal 11"), "{lost:?}");

@@ -110,8 +110,8 @@ fn folders(folder: &Path) -> Result<Vec<(String, PathBuf)>, StudyError> {
     Ok(found)
 }
 
-/// Bytes below a folder; what cannot be read counts nothing.
-fn size(folder: &Path) -> u64 {
+/// Bytes of the files below a folder; what cannot be read counts nothing.
+pub fn size(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     entries
         .filter_map(Result::ok)

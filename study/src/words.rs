@@ -123,6 +123,8 @@ vocabulary! {
         Release => "release",
         /// Another artifact with a planted fault.
         Fault => "fault",
+        /// For each bug the cheapest that is right for it. A study's wish; no artifact has it.
+        Auto => "auto",
     }
 }
 

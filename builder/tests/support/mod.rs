@@ -158,12 +158,18 @@ impl Lab {
     }
 
     pub fn commit(&mut self, files: &BTreeMap<String, String>) -> CommitId {
-        let mut tree = self.repository.treebuilder(None).unwrap();
+        let mut index = git2::Index::new().unwrap();
         for (name, text) in files {
-            let blob = self.repository.blob(text.as_bytes()).unwrap();
-            tree.insert(name, blob, 0o100_644).unwrap();
+            if let Some(pinned) = text.strip_prefix("gitlink ") {
+                let id = Oid::from_str(pinned).unwrap();
+                index.add(&git2::IndexEntry { mode: 0o160_000, ..entry(name, id) }).unwrap();
+                continue;
+            }
+            let id = self.repository.blob(text.as_bytes()).unwrap();
+            index.add(&entry(name, id)).unwrap();
         }
-        let tree = self.repository.find_tree(tree.write().unwrap()).unwrap();
+        let tree = index.write_tree_to(&self.repository).unwrap();
+        let tree = self.repository.find_tree(tree).unwrap();
         self.commits += 1;
         let who =
             Signature::new("a", "a@b.c", &Time::new(1_600_000_000 + self.commits, 0)).unwrap();
@@ -211,7 +217,8 @@ impl Lab {
         id
     }
 
-    fn keep(&mut self, bug: Bug) {
+    /// Adds any bug.
+    pub fn keep(&mut self, bug: Bug) {
         self.bugs.push(bug);
         study::corpus::write_jsonl(&self.study.corpus_file(), &self.bugs).unwrap();
         let choices: Vec<Choice> = self
@@ -236,7 +243,26 @@ impl Lab {
     }
 }
 
-fn blank(id: BugId, resolution: Resolution) -> Bug {
+fn entry(path: &str, id: Oid) -> git2::IndexEntry {
+    let never = git2::IndexTime::new(0, 0);
+    git2::IndexEntry {
+        ctime: never,
+        mtime: never,
+        dev: 0,
+        ino: 0,
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id,
+        flags: 0,
+        flags_extended: 0,
+        path: path.into(),
+    }
+}
+
+/// A bug of which nothing is known.
+pub fn blank(id: BugId, resolution: Resolution) -> Bug {
     Bug {
         id,
         framework: "toy".into(),

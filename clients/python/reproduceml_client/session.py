@@ -18,6 +18,7 @@ from .wire import ProtocolError, Refused
 
 __version__ = "0.1.0"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds
+CACHE_BYTES = 8 << 30  # the most that REPRODUCEML_CACHE holds; what was used longest ago goes first
 
 
 class Lost(Exception):
@@ -205,8 +206,12 @@ class Session(object):
         if not self._cache:
             return None
         try:
-            with open(os.path.join(self._cache, header["sha256"]), "rb") as file:
-                data = bytearray(file.read())
+            path = os.path.join(self._cache, header["sha256"])
+            data = bytearray(header["bytes"])
+            with open(path, "rb") as file:
+                if file.readinto(data) != len(data):
+                    return None
+            os.utime(path)
         except (IOError, OSError):
             return None
         try:
@@ -220,9 +225,29 @@ class Session(object):
             return
         try:
             os.makedirs(self._cache, exist_ok=True)
+            self._make_room(len(data))
             handle, path = tempfile.mkstemp(dir=self._cache)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
             os.replace(path, os.path.join(self._cache, header["sha256"]))
         except (IOError, OSError) as error:
             sys.stderr.write("reproduceml: the array is not kept in %s: %s\n" % (self._cache, error))
+
+    def _make_room(self, length):
+        kept = []
+        for name in os.listdir(self._cache):
+            path = os.path.join(self._cache, name)
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue  # another client was faster
+            kept.append((found.st_mtime, found.st_size, path))
+        total = length + sum(size for _, size, _ in kept)
+        for _, size, path in sorted(kept):
+            if total <= CACHE_BYTES:
+                return
+            try:
+                os.remove(path)
+            except OSError:
+                pass  # another client's, or gone
+            total -= size

@@ -92,10 +92,11 @@ class Run:
         return controls.seed_python(self.seed) + self.framework.seed(self.seed)
 
     def array(self, name):
-        """An array of the server's; its digest goes into the manifest, in order of use."""
+        """An array of the server's; its digest, which the session computed of the bytes it has,
+        goes into the manifest, in order of use."""
         array = self.session.array(name)
         self.arrays[name] = {"dtype": array.dtype, "shape": list(array.shape),
-                             "sha256": digest.of_bytes(array.data)}
+                             "sha256": array.sha256}
         return array
 
     def fetch_splits(self):

@@ -6,8 +6,10 @@ Standard library only, Python 3.6 to 3.13. Nothing here retries: ``session`` doe
 import hashlib
 import json
 import math
+import queue
 import socket
 import struct
+import threading
 import zlib
 
 MAGIC = b"RML\x01"
@@ -19,6 +21,7 @@ CRC = struct.Struct("<I")
 HEADER = FRONT.size + CRC.size
 SIZES = {"f4": 4, "u1": 1, "u4": 4, "i8": 8}
 MAX_DIMENSIONS = 8
+LONG = 8 << 20  # shortest array whose digest is worth a thread, in bytes
 
 
 class ProtocolError(Exception):
@@ -134,6 +137,35 @@ def dial(address, timeout):
     raise ValueError("%r is none of unix:/path, tcp:host:port, tls:host:port" % address)
 
 
+class Hashing(object):
+    """The SHA-256 of pieces; for long arrays in a thread, so that the next piece arrives meanwhile."""
+
+    def __init__(self, length):
+        self.digest = hashlib.sha256()
+        self.pieces = queue.Queue()
+        self.thread = threading.Thread(target=self._work) if length >= LONG else None
+
+    def __enter__(self):
+        if self.thread:
+            self.thread.start()
+        return self
+
+    def update(self, piece):
+        if self.thread:
+            self.pieces.put(piece)
+        else:
+            self.digest.update(piece)
+
+    def _work(self):
+        for piece in iter(self.pieces.get, None):
+            self.digest.update(piece)  # other threads run meanwhile
+
+    def __exit__(self, *_):
+        if self.thread:
+            self.pieces.put(None)
+            self.thread.join()
+
+
 class Wire(object):
     """Frames over one connection. Every error is final: close it and dial again."""
 
@@ -199,10 +231,13 @@ class Wire(object):
         """The bytes of an announced array, whose digest is compared."""
         check(header)
         data = bytearray(header["bytes"])
-        done = 0
-        while done < len(data):
-            done += self.receive_into(DATA, memoryview(data)[done:])
-        found = hashlib.sha256(data).hexdigest()
+        view, done = memoryview(data), 0
+        with Hashing(len(data)) as hashing:
+            while done < len(data):
+                length = self.receive_into(DATA, view[done:])
+                hashing.update(view[done : done + length])
+                done += length
+        found = hashing.digest.hexdigest()
         if found != header["sha256"]:
             raise ProtocolError("the array's SHA-256 is %s, expected %s" % (found, header["sha256"]))
         return data

@@ -7,12 +7,21 @@ import tempfile
 import unittest
 
 import tools
+from reproduceml_client import controls
 from reproduceml_client.errors import JobError
 
 WITH_TORCH = tools.has("torch")
 REASON = "PyTorch is not installed"
 LENET = {"framework": "pytorch", "model": "lenet", "side": 28, "learning_rate": 0.01,
          "momentum": 0.9}
+
+# The framework's controls, and the first version that has each under some name. Of 1.1 to 1.6
+# those marked (1, 1) are there; Debian's oldest is 1.7.
+CONTROLS = {
+    "deterministic algorithms": (1, 7), "cudnn deterministic": (1, 1), "cudnn benchmark": (1, 1),
+    "tf32 in matmul": (1, 7), "tf32 in cudnn": (1, 7), "float32 matmul precision": (1, 12),
+    "threads intra-op": (1, 1), "threads inter-op": (1, 1), "fill uninitialised memory": (2, 2),
+}
 
 # Its first operation has no deterministic implementation on any device.
 ODD_MODEL = """
@@ -118,6 +127,16 @@ class Training(unittest.TestCase):
         self.assertEqual(first["manifest"]["artifact"]["framework"]["version"],
                          str(torch.__version__))
         json.dumps(first["manifest"])
+
+    def test_every_control_is_set_where_this_version_has_it(self):
+        report = self.train(train=20, test=10, epochs=0)["manifest"]["controls"]
+        self.assertLessEqual({entry["status"] for entry in report}, {"set", "unavailable"})
+        found = {entry["name"]: entry["status"] for entry in report}
+        for name, since in CONTROLS.items():
+            expected = "set" if torch_is_at_least(*since) else "unavailable"
+            self.assertEqual(found.pop(name), expected, name)
+        self.assertEqual({name for name in found if not name.startswith("seed ")},
+                         set(controls.ENVIRONMENT))
 
     def test_faults_are_felt_only_where_they_are_used(self):
         job = dict(train=500, epochs=4, learning_rate=0.02)

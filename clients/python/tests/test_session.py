@@ -7,6 +7,7 @@ import tempfile
 import threading
 import unittest
 
+from reproduceml_client import session as session_module
 from reproduceml_client import wire
 from reproduceml_client.session import Lost, Session
 from test_wire import vectors
@@ -166,6 +167,22 @@ class Sessions(unittest.TestCase):
             file.write(b"x" * len(TRAIN))
         self.assertEqual(bytes(session.array("train/x").data), TRAIN)
         self.assertEqual(self.kinds(server).count("fetch"), 2, "a changed file is not used")
+
+    def test_the_cache_is_bounded(self):
+        folder = tempfile.mkdtemp()
+        os.environ["REPRODUCEML_CACHE"] = folder
+        self.addCleanup(os.environ.pop, "REPRODUCEML_CACHE")
+        self.addCleanup(setattr, session_module, "CACHE_BYTES", session_module.CACHE_BYTES)
+        session_module.CACHE_BYTES = 30
+        for name, used in (("old", 1), ("older", 0), ("new", 2)):
+            path = os.path.join(folder, name)
+            with open(path, "wb") as file:
+                file.write(bytes(8))
+            os.utime(path, (used, used))
+        server, session = self.start()
+        session.array("train/x")
+        kept = sorted(os.listdir(folder))
+        self.assertEqual(kept, sorted([hashlib.sha256(TRAIN).hexdigest(), "new", "old"]))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import socket
+import threading
 import unittest
 
 from reproduceml_client import wire
@@ -88,6 +89,27 @@ class Pieces(unittest.TestCase):
         theirs.send_data(data[:-1] + b"\0")
         with self.assertRaises(wire.ProtocolError):
             ours.receive_data(header)
+
+    def test_a_long_array_is_hashed_while_it_arrives(self):
+        ours, theirs = self.pair()
+        data = bytes(bytearray(range(251))) * (wire.LONG // 251 + 1)
+        header = wire.describe("u1", (len(data),), data)
+        for sent, right in ((data, True), (data[:-1] + b"\xff", False), (data[: len(data) // 2], False)):
+            ours, theirs = self.pair()
+
+            def send(theirs=theirs, sent=sent):
+                theirs.send_data(sent)
+                theirs.connection.shutdown(socket.SHUT_RDWR)
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            if right:
+                self.assertEqual(ours.receive_data(header), data)
+            else:
+                with self.assertRaises((wire.ProtocolError, ConnectionError)):
+                    ours.receive_data(header)
+            sender.join()
+        self.assertEqual(threading.active_count(), 1, "no thread is left")
 
     def test_data_frames_that_do_not_fit_are_refused(self):
         for data in (b"", bytes(201)):

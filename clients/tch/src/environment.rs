@@ -103,7 +103,7 @@ pub fn missing(variables: &Variables) -> Vec<(&'static str, OsString)> {
         .filter(|control| !is_set(control))
         .map(|(name, value)| (*name, OsString::from(value)))
         .collect();
-    let artifact = variables.get("REPRODUCEML_ARTIFACT").map(|folder| Path::new(folder));
+    let artifact = variables.get("REPRODUCEML_ARTIFACT").map(Path::new);
     if let Some(folder) = artifact.map(artifact_libraries).filter(|folder| folder.is_dir()) {
         let mut path = folder.into_os_string();
         if let Some(before) = variables.get("LD_LIBRARY_PATH").filter(|text| !text.is_empty()) {

@@ -64,6 +64,9 @@ fn closed(launch: &Launch, user: (u32, u32), study_label: &str) -> ContainerSpec
     for (name, value) in &launch.env {
         spec = spec.env(name, value);
     }
+    if let Some(cache) = &launch.cache {
+        spec = spec.read_write(cache, "/cache").env("REPRODUCEML_CACHE", "/cache");
+    }
     spec = match launch.server.strip_prefix("unix:").map(PathBuf::from) {
         Some(socket) => {
             let folder = socket.parent().map(PathBuf::from).unwrap_or_default();

@@ -13,13 +13,19 @@ use super::{Exit, Launch, LaunchError, Launcher};
 
 /// Starts clients as processes of this machine, for machines without Docker. Nothing is isolated.
 pub struct LocalLauncher {
-    python: String,
+    program: String,
+    arguments: &'static [&'static str],
 }
 
 impl LocalLauncher {
-    /// Clients are run by `python`.
+    /// The Python client is run by `python`.
     pub fn new(python: impl Into<String>) -> Self {
-        Self { python: python.into() }
+        Self { program: python.into(), arguments: &["-m", "reproduceml_client"] }
+    }
+
+    /// The client is a program of its own, such as the one in `clients/tch`.
+    pub fn program(program: impl Into<String>) -> Self {
+        Self { program: program.into(), arguments: &[] }
     }
 }
 
@@ -39,15 +45,16 @@ impl Launcher for LocalLauncher {
         let reader = std::os::fd::OwnedFd::from(reader);
         let mut reader =
             tokio::net::unix::pipe::Receiver::from_owned_fd(reader).map_err(LaunchError::Log)?;
-        let start = |source| LaunchError::Start { program: self.python.clone(), source };
-        let mut command = tokio::process::Command::new(&self.python);
+        let start = |source| LaunchError::Start { program: self.program.clone(), source };
+        let mut command = tokio::process::Command::new(&self.program);
         command
-            .args(["-m", "reproduceml_client"])
+            .args(self.arguments)
             .env("PYTHONPATH", &launch.client)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("REPRODUCEML_SERVER", &launch.server)
             .env("REPRODUCEML_TICKET", &launch.ticket)
             .env("REPRODUCEML_ARTIFACT", &launch.artifact)
+            .envs(launch.cache.iter().map(|cache| ("REPRODUCEML_CACHE", cache)))
             .envs(&launch.env)
             .envs(launch.gpu.iter().map(|gpu| ("CUDA_VISIBLE_DEVICES", gpu)))
             .envs(launch.scratch.iter().map(|folder| ("REPRODUCEML_TRACE", folder)))
@@ -151,6 +158,19 @@ mod tests {
         assert_eq!(exit.status, Some(1));
         assert!(String::from_utf8(log).unwrap().contains("reproduceml_client"));
         assert!(exit.tail.contains("reproduceml_client"));
+    }
+
+    #[tokio::test]
+    async fn a_client_of_its_own_is_told_what_to_do_by_its_environment_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("client");
+        let text = "#!/bin/sh\necho $# $REPRODUCEML_SERVER $REPRODUCEML_TICKET\nexit 3\n";
+        std::fs::write(&script, text).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let launcher = LocalLauncher::program(script.to_string_lossy());
+        let exit = launcher.launch(&launch(60), &mut Vec::new(), &Cancel::new()).await.unwrap();
+        assert_eq!((exit.status, exit.tail.as_str()), (Some(3), "0 tcp:127.0.0.1:1 t\n"));
     }
 
     #[tokio::test]

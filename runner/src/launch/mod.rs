@@ -34,6 +34,8 @@ pub struct Launch {
     pub server: String,
     /// What lets the client hold exactly this run.
     pub ticket: String,
+    /// A folder in which clients of one experiment find each other's arrays.
+    pub cache: Option<PathBuf>,
     /// Further environment.
     pub env: BTreeMap<String, String>,
     /// Memory it may use, in MiB.
@@ -53,7 +55,9 @@ pub enum LaunchError {
     #[error(transparent)]
     Container(#[from] ContainerError),
     /// The process could not be started.
-    #[error("{program} could not be started: {source}; name a Python with --python")]
+    #[error(
+        "{program} could not be started: {source}; name a Python with --python, or a client with --client"
+    )]
     Start {
         /// The program.
         program: String,
@@ -135,6 +139,7 @@ pub(crate) fn example(seconds: u64) -> Launch {
         client: "/nonexistent".into(),
         server: "tcp:127.0.0.1:1".into(),
         ticket: "t".into(),
+        cache: None,
         env: BTreeMap::new(),
         memory_mib: 100,
         time: Duration::from_secs(seconds),

@@ -20,7 +20,7 @@ use study::{ArtifactRecord, Experiment, RunKey, Store, StoreError, Study, StudyE
 
 use crate::difference::RunDifference;
 use crate::launch::{Exit, LaunchError, Launcher};
-use crate::launching::Launching;
+use crate::launching::{Launching, access};
 
 pub use moment::Moment;
 pub use tensors::{TensorDifference, TensorError};
@@ -245,8 +245,15 @@ impl<L: Launcher> Tracer<'_, L> {
         let store = Arc::new(study.store()?);
         store.plan(&[(experiment.clone(), key.run.saturating_add(1))])?;
         let config = ServerConfig { trace: true, ..self.config.clone() };
+        let access = access(&config);
         let server = Server::start(Arc::clone(&store), Arc::clone(&study), config).await?;
-        let launching = Launching { study: self.study, server: &server, client: &self.client };
+        let launching = Launching {
+            study: self.study,
+            server: &server,
+            client: &self.client,
+            access,
+            cache: None,
+        };
         let mut launch = launching
             .launch(key, &artifact, self.gpu.clone().filter(|_| experiment.device == "cuda"))
             .ok_or_else(|| TraceError::Gone { run: key.clone(), what: "artifact" })?;

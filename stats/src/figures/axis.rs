@@ -39,7 +39,11 @@ impl Axis {
 
     /// Round numbers inside the scale, about `count` of them.
     pub(crate) fn ticks(&self, count: usize) -> Vec<f64> {
-        let rough = (self.high - self.low) / count.max(1) as f64;
+        self.spaced((self.high - self.low) / count.max(1) as f64)
+    }
+
+    /// Round numbers inside the scale, at least `rough` apart.
+    fn spaced(&self, rough: f64) -> Vec<f64> {
         let decade = 10.0_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]
             .iter()
@@ -81,7 +85,17 @@ impl Axis {
 
     /// Draws a horizontal axis at `y` with grid lines up to `top`.
     pub(crate) fn horizontal(&self, scene: &mut Scene, y: f64, top: f64) {
-        for tick in self.ticks(6) {
+        self.across(scene, &self.ticks(6), y, top);
+    }
+
+    /// As [`Axis::horizontal`], of what is counted: ticks at whole numbers alone.
+    pub(crate) fn horizontal_whole(&self, scene: &mut Scene, y: f64, top: f64) {
+        let step = ((self.high - self.low) / 6.0).max(1.0);
+        self.across(scene, &self.spaced(step), y, top);
+    }
+
+    fn across(&self, scene: &mut Scene, ticks: &[f64], y: f64, top: f64) {
+        for tick in ticks.iter().copied() {
             let x = self.at(tick);
             scene.line(&[(x, y), (x, top)], FAINT, 0.5);
             scene.text((x, y + 16.0), &self.label(tick), 11.0, Anchor::Middle);
@@ -100,6 +114,18 @@ mod tests {
         let labels: Vec<String> = axis.ticks(6).iter().map(|tick| axis.label(*tick)).collect();
         assert_eq!(labels, ["0.685", "0.69", "0.695", "0.7", "0.705", "0.71"]);
         assert_eq!(axis.at(0.683), 0.0);
+    }
+
+    #[test]
+    fn what_is_counted_has_whole_ticks() {
+        for last in 1..40 {
+            let axis = Axis::of([1.0, f64::from(last)], (0.0, 100.0));
+            let mut scene = Scene::new("", 100.0, 100.0);
+            axis.horizontal_whole(&mut scene, 50.0, 0.0);
+            let step = ((axis.high - axis.low) / 6.0).max(1.0);
+            let ticks = axis.spaced(step);
+            assert!(!ticks.is_empty() && ticks.iter().all(|tick| tick.fract() == 0.0), "{ticks:?}");
+        }
     }
 
     #[test]

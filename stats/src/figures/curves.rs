@@ -31,7 +31,7 @@ pub fn learning_curves(bug: &str, metric: &str, epochs: &[Epoch]) -> Option<Scen
     let mut scene = Scene::new(&title, 720.0, 420.0);
     let across = Axis::of([f64::from(first), f64::from(last)], (80.0, 690.0));
     let up = Axis::of(epochs.iter().map(|epoch| epoch.value), (350.0, 70.0));
-    across.horizontal(&mut scene, 350.0, 70.0);
+    across.horizontal_whole(&mut scene, 350.0, 70.0);
     up.vertical(&mut scene, 80.0, 690.0);
     scene.text((385.0, 386.0), "epoch", 11.0, Anchor::Middle);
     let mut x = 80.0;

@@ -9,7 +9,7 @@ pub use curves::{Epoch, learning_curves};
 
 use crate::analysis::{Analysis, Kind, Test};
 use crate::input::{Evaluation, Results};
-use crate::render::number::significant;
+use crate::render::number::percent;
 use crate::sample::{quantile_sorted, sorted};
 use crate::special::beta_quantile;
 use axis::Axis;
@@ -170,8 +170,8 @@ pub fn forest(analysis: &Analysis, metric: &str) -> Option<Scene> {
         return None;
     }
     let height = 130.0 + 22.0 * rows.len() as f64;
-    let level = significant(100.0 * (1.0 - analysis.options.alpha), 3);
-    let title = format!("Shift of {metric}, buggy less corrected, with {level}% intervals");
+    let level = percent(1.0 - analysis.options.alpha);
+    let title = format!("Shift of {metric}, buggy less corrected, with {level} intervals");
     let mut scene = Scene::new(&title, 860.0, height);
     let (top, bottom) = (48.0, height - 56.0);
     let around = margin.map_or([0.0, 0.0], |margin| [-margin, margin]);
@@ -242,7 +242,7 @@ pub fn uniform_quantiles(p: &[f64]) -> Option<Scene> {
     for (index, value) in p.iter().enumerate() {
         scene.circle((across.at(expected(index)), up.at(*value)), 3.0, CORRECTED, true);
     }
-    let foot = "expected p-value if nothing differs (shaded: 95% band of independent tests)";
+    let foot = "expected p-value if nothing differs (shaded: 95 % band of independent tests)";
     scene.text((300.0, 486.0), foot, 11.0, Anchor::Middle);
     scene.text((16.0, 42.0), "observed p-value", 11.0, Anchor::Start);
     Some(scene)

@@ -8,7 +8,7 @@ pub mod sheet;
 
 use crate::analysis::{Analysis, BugVerdict, Rate, Test, Verdict};
 use crate::shift::Interval;
-use number::{or_dash, p_text, signed, significant};
+use number::{or_dash, p_text, percent, signed, significant};
 use sheet::{Sheet, latex_escape};
 
 /// The forms that tables can be written in.
@@ -262,7 +262,7 @@ fn interval(interval: Option<Interval>, text: impl Fn(f64) -> String) -> String 
 }
 
 fn effect_sheet(analysis: &Analysis) -> Sheet {
-    let level = 100.0 * (1.0 - analysis.options.alpha);
+    let level = percent(1.0 - analysis.options.alpha);
     let head = [
         "bug",
         "metric",
@@ -275,7 +275,7 @@ fn effect_sheet(analysis: &Analysis) -> Sheet {
         "detectable shift",
     ];
     let title = format!(
-        "Effects, with {level}% intervals (* too few runs for that level; detectable at 80% power)"
+        "Effects, with {level} intervals (* too few runs for that level; detectable at 80 % power)"
     );
     let mut sheet = Sheet::new(&title, &head, 2);
     for test in &analysis.tests {
@@ -341,6 +341,7 @@ fn control_sheet(analysis: &Analysis) -> Option<Sheet> {
         ("A/A comparisons found different (false positives)", controls.false_positives),
         ("A/A outcome tests with p below α, uncorrected", controls.false_positive_tests),
         ("planted faults found different (detections)", controls.detections),
+        ("planted faults that no run should feel, found different", controls.unfelt),
     ];
     if rates.iter().all(|(_, rate)| rate.of == 0) {
         return None;

@@ -33,6 +33,12 @@ pub fn significant(value: f64, digits: usize) -> String {
     format!("{value:.decimals$}")
 }
 
+/// A share in per cent, without needless digits: `95 %`, `99.5 %`.
+pub fn percent(share: f64) -> String {
+    // Nine digits hide what 100 · 0.95 does in binary.
+    format!("{} %", (share * 1e11).round() / 1e9)
+}
+
 /// A shift with its sign and three significant digits.
 pub fn signed(value: f64) -> String {
     let text = significant(value, 3);
@@ -62,6 +68,12 @@ mod tests {
         ] {
             assert_eq!(p_text(p), text);
         }
+    }
+
+    #[test]
+    fn shares_are_short() {
+        let shares = [0.95, 1.0 - 0.05, 0.9, 0.995, 1.0 - 0.001].map(percent);
+        assert_eq!(shares, ["95 %", "95 %", "90 %", "99.5 %", "99.9 %"]);
     }
 
     #[test]

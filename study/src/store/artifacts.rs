@@ -111,6 +111,21 @@ impl Store {
         Ok(())
     }
 
+    /// Takes back what [`assign_artifact`](Self::assign_artifact) said of a side. The artifact
+    /// itself stays.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn withdraw_artifact(&self, bug: &BugId, evaluation: Evaluation) -> Result<(), StoreError> {
+        self.with(|c| {
+            c.execute(
+                "DELETE FROM builds WHERE bug = ?1 AND evaluation = ?2",
+                params![bug.as_str(), evaluation.as_str()],
+            )
+        })?;
+        Ok(())
+    }
+
     /// Every side of every bug that was built or tried, by bug and evaluation.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod run_record;
 mod runs;
 mod seeds;
 mod sessions;
+mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ pub use artifacts::{ArtifactRecord, ArtifactStatus};
 pub use counts::{ArtifactUse, RunCounts};
 pub use run_record::{EpochRecord, NoRunKey, RunKey, RunRecord, RunStatus};
 pub use sessions::{Holder, SessionOutcome, SessionRefusal, SessionWrite};
+pub use views::{EpochPoint, ExperimentState, MetricPoint, RunState};
 
 /// What makes each layout of the one before; the first makes an empty store. The number of the
 /// last is the layout this program writes.

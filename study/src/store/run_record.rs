@@ -50,7 +50,8 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    pub(super) fn as_str(self) -> &'static str {
+    /// The word in the store and in output.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Finished => "finished",

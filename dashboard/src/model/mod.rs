@@ -1,0 +1,150 @@
+//! A study as its pages show it, read from the store and from the files of the stages.
+
+mod analysis;
+mod attention;
+mod bugs;
+mod builds;
+mod files;
+mod filter;
+mod labels;
+mod manifest;
+mod pair;
+mod reach;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use study::funnel::{self, Funnel};
+use study::selection::Choice;
+use study::store::{ExperimentState, RunState};
+use study::{ArtifactRecord, Bug, BugId, Evaluation, Store, Study};
+
+use crate::error::Problem;
+
+pub(crate) use analysis::{Interval, Rate, Test, VerdictEntry};
+pub(crate) use attention::{Attention, attention};
+pub(crate) use bugs::Row;
+pub(crate) use builds::{BuildDetails, Building, under_way};
+pub(crate) use files::Files;
+pub(crate) use filter::{Filter, PER_PAGE};
+pub(crate) use labels::{Answers, criteria_of};
+pub(crate) use manifest::{Factor, factors, flatten};
+pub(crate) use pair::{Compared, RunPair, Side, compare, compared};
+
+/// A study at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub files: Arc<Files>,
+    version: i64,
+    /// Every bug: those of the corpus in its order, then those that only the store knows.
+    pub rows: Vec<Row>,
+    places: HashMap<BugId, usize>,
+    pub funnel: Funnel,
+    pub experiments: Vec<ExperimentState>,
+    pub builds: Vec<(BugId, Evaluation, ArtifactRecord)>,
+    pub running: Vec<RunState>,
+    pub building: Vec<Building>,
+}
+
+impl Snapshot {
+    /// Whether nothing has changed since.
+    pub fn is_of(&self, files: &Arc<Files>, version: i64) -> bool {
+        // What is being built shows in no number.
+        Arc::ptr_eq(&self.files, files) && self.version == version
+    }
+
+    pub fn read(
+        study: &Study,
+        store: &Store,
+        files: Arc<Files>,
+        version: i64,
+    ) -> Result<Self, Problem> {
+        let experiments = store.experiment_states()?;
+        let builds = store.builds()?;
+        let running = store.runs_under_way()?;
+        let verdicts = files.verdicts();
+        let blind = reach::blind(&files.reached);
+        let funnel = funnel::count(&files.corpus, &files.choices, store, &blind, &verdicts)?;
+        let building = under_way(study);
+        let mut snapshot = Self {
+            files,
+            version,
+            rows: Vec::new(),
+            places: HashMap::new(),
+            funnel,
+            experiments,
+            builds,
+            running,
+            building,
+        };
+        snapshot.fill(study);
+        Ok(snapshot)
+    }
+
+    fn fill(&mut self, study: &Study) {
+        let files = Arc::clone(&self.files);
+        let choices: HashMap<&BugId, &Choice> =
+            files.choices.iter().map(|choice| (&choice.bug, choice)).collect();
+        let mut builds: BTreeMap<&BugId, Vec<_>> = BTreeMap::new();
+        for (bug, evaluation, record) in &self.builds {
+            builds.entry(bug).or_default().push((*evaluation, record));
+        }
+        let mut experiments: BTreeMap<&BugId, Vec<&ExperimentState>> = BTreeMap::new();
+        for state in self.experiments.iter().filter(|state| state.active) {
+            experiments.entry(&state.experiment.bug).or_default().push(state);
+        }
+        let known: std::collections::HashSet<&BugId> = files.corpus.iter().map(|b| &b.id).collect();
+        let mut strangers: Vec<&BugId> = builds
+            .keys()
+            .chain(experiments.keys())
+            .copied()
+            .filter(|b| !known.contains(*b))
+            .collect();
+        strangers.sort();
+        strangers.dedup();
+        let strangers: Vec<Bug> = strangers
+            .into_iter()
+            .map(|id| Bug::untraced(id.clone(), &study.config.framework.name))
+            .collect();
+        let mut lost: HashMap<&BugId, (&'static str, &str)> = HashMap::new();
+        for (step, _, losses) in self.funnel.steps() {
+            for loss in losses {
+                lost.insert(&loss.bug, (step, &loss.reason));
+            }
+        }
+        let empty = Vec::new();
+        let rows = files.corpus.iter().chain(&strangers).enumerate().map(|(place, bug)| {
+            let builds = builds.get(&bug.id).map_or(empty.as_slice(), Vec::as_slice);
+            let experiments = experiments.get(&bug.id).map(Vec::as_slice).unwrap_or_default();
+            Row::new(place, bug, &files, builds, experiments, lost.get(&bug.id), &choices)
+        });
+        let rows: Vec<Row> = rows.collect();
+        self.places =
+            rows.iter().enumerate().map(|(place, row)| (row.bug.id.clone(), place)).collect();
+        self.rows = rows;
+    }
+
+    /// A bug.
+    pub fn row(&self, bug: &BugId) -> Option<&Row> {
+        self.rows.get(*self.places.get(bug)?)
+    }
+
+    /// The sides of a bug that were built or tried.
+    pub fn builds_of(&self, bug: &BugId) -> Vec<(Evaluation, &ArtifactRecord)> {
+        self.builds
+            .iter()
+            .filter(|(other, _, _)| other == bug)
+            .map(|(_, evaluation, record)| (*evaluation, record))
+            .collect()
+    }
+
+    /// The experiments of a bug, those of the newest plan first.
+    pub fn experiments_of(&self, bug: &BugId) -> Vec<&ExperimentState> {
+        self.experiments.iter().filter(|state| state.experiment.bug == *bug).collect()
+    }
+
+    /// One experiment.
+    pub fn experiment(&self, id: &study::ExperimentId) -> Option<&ExperimentState> {
+        self.experiments.iter().find(|state| state.experiment.id() == *id)
+    }
+}

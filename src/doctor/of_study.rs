@@ -1,0 +1,114 @@
+//! What a study has.
+
+use jiff::{Timestamp, Unit};
+use miner::history::clone;
+use study::Study;
+
+use super::{Finding, size};
+use crate::cli::Cli;
+use crate::failure::Failure;
+use crate::nightly;
+
+pub(super) fn findings(cli: &Cli) -> Vec<Finding> {
+    let opened = crate::studies::open(cli)
+        .and_then(|study| Ok((study.store()?.path().display().to_string(), study)));
+    match opened {
+        Ok((store, study)) => vec![
+            Finding::ok("study", format!("{} ({store})", study.config.study.name)),
+            clone_of(&study),
+            caches(&study),
+            last_night(&study),
+        ],
+        Err(Failure::Input(error) | Failure::Missing(error) | Failure::Stage(error)) => {
+            vec![Finding::missing("study", "cannot be opened", error.to_string())]
+        }
+        Err(Failure::Interrupted) => vec![Finding::missing("study", "interrupted", "")],
+    }
+}
+
+fn clone_of(study: &Study) -> Finding {
+    let what = "clone";
+    match study.config.framework.clone.as_deref() {
+        None => Finding::optional(
+            what,
+            "study.toml names none",
+            "fixes are found and built from a clone: set framework.clone, or give --repo",
+        ),
+        Some(address) if clone::is_address(address) => {
+            let ours = clone::ours(study);
+            if ours.is_dir() {
+                let found = format!("{}, {}", ours.display(), size(study::prune::size(&ours)));
+                Finding::ok(what, found)
+            } else {
+                Finding::optional(what, "not made yet", format!("`mine` clones {address}"))
+            }
+        }
+        Some(path) => {
+            let path = study.resolve(path);
+            if path.is_dir() {
+                Finding::ok(what, path.display().to_string())
+            } else {
+                Finding::missing(
+                    what,
+                    format!("{} is no folder", path.display()),
+                    "framework.clone of study.toml expects a clone of the framework there",
+                )
+            }
+        }
+    }
+}
+
+fn caches(study: &Study) -> Finding {
+    let bytes = study::prune::size(&study.cache_dir());
+    Finding::ok("caches", format!("{} in {}", size(bytes), study.cache_dir().display()))
+}
+
+fn last_night(study: &Study) -> Finding {
+    let what = "nightly";
+    match nightly::last_night(study) {
+        Ok(None) => Finding::optional(
+            what,
+            "never",
+            "scripts/nightly/ has a crontab, systemd units and a workflow that call it",
+        ),
+        Ok(Some(at)) => match at.parse::<Timestamp>().map(since) {
+            Ok(Some(hours)) if hours < 48 => Finding::ok(what, format!("{hours} hours ago")),
+            Ok(Some(hours)) => Finding::optional(
+                what,
+                format!("{} days ago", hours / 24),
+                "is it still called? nightly/summary.md is the last that was said",
+            ),
+            Ok(None) => Finding::optional(
+                what,
+                format!("{at}, which is to come"),
+                "the clock was set back since",
+            ),
+            Err(error) => Finding::missing(what, at, error.to_string()),
+        },
+        Err(Failure::Input(error) | Failure::Missing(error) | Failure::Stage(error)) => {
+            Finding::missing(what, "unknown", error.to_string())
+        }
+        Err(Failure::Interrupted) => Finding::missing(what, "interrupted", ""),
+    }
+}
+
+/// Whole hours since `then`; none if that is in the future.
+fn since(then: Timestamp) -> Option<i64> {
+    let hours = (Timestamp::now() - then).total(Unit::Hour).ok()?;
+    (hours >= -0.1).then_some(hours.max(0.0) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_is_noticed() {
+        let now = Timestamp::now();
+        assert_eq!(since(now - 50.hours()), Some(50));
+        assert_eq!(since(now), Some(0));
+        assert_eq!(since(now + 2.hours()), None);
+    }
+}
