@@ -238,7 +238,10 @@ impl<'a> Watcher<'a> {
             challenge: Some(self.workload.challenge.clone()),
             ..Overrides::default()
         };
-        let plan = runner::plan(self.study, self.store, &overrides).map_err(Failure::input)?;
+        let models = runner::Models::read(&self.home.client(), &self.study.config.framework.name)
+            .map_err(Failure::input)?;
+        let plan =
+            runner::plan(self.study, self.store, &overrides, &models).map_err(Failure::input)?;
         let found = plan.experiments.into_iter().find(|(found, _)| found.evaluation == side);
         found
             .map(|(experiment, _)| experiment)
