@@ -236,9 +236,37 @@ pub struct RunArgs {
     /// Run bugs as well that `reach` found to be out of this workload's reach.
     #[arg(long)]
     pub anyway: bool,
-    /// Begin runs again that failed.
+    /// Begin runs again that failed, and pairs of runs that differ in more than the artifact.
     #[arg(long)]
     pub retry_failed: bool,
+    /// Factors that may differ between the sides, separated by commas: `hardware`, `software`,
+    /// `runtime`, …. It is recorded and stated with the results; `none` takes it back.
+    #[arg(long, value_name = "FACTOR", value_delimiter = ',')]
+    pub allow: Vec<Allow>,
+    /// Train on GPUs: their numbers as the machine counts them, separated by commas. Each run is
+    /// given one of them.
+    #[arg(long, value_name = "GPU", value_delimiter = ',')]
+    pub gpus: Vec<String>,
+    /// Where the processes run.
+    #[command(flatten)]
+    pub place: Place,
+    /// Print the plan; change and run nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Enter the plan into the study, for clients that are started by hand, and run nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub plan_only: bool,
+    /// Serve the dashboard meanwhile, at 127.0.0.1:4748 or a free port unless an address is given.
+    /// It asks for the token of REPRODUCEML_TOKEN, if that is set.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    pub dashboard: Option<Option<std::net::SocketAddr>>,
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// Where the processes of runs are started.
+#[derive(Debug, Args)]
+pub struct Place {
     /// Where runs are started: `docker` or `local`.
     #[arg(long, default_value = "docker")]
     pub executor: Executor,
@@ -249,21 +277,21 @@ pub struct RunArgs {
     /// clients/tch; docs/guide/tch.md says which runs it can make.
     #[arg(long, value_name = "PROGRAM", conflicts_with = "python")]
     pub client: Option<String>,
-    /// Print the plan; change and run nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Enter the plan into the study, for clients that are started by hand, and run nothing.
-    #[arg(long, conflicts_with = "dry_run")]
-    pub plan_only: bool,
     /// Where the server of seeds, data and metrics listens for `--executor local`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: std::net::SocketAddr,
-    /// Serve the dashboard meanwhile, at 127.0.0.1:4748 or a free port unless an address is given.
-    /// It asks for the token of REPRODUCEML_TOKEN, if that is set.
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
-    pub dashboard: Option<Option<std::net::SocketAddr>>,
-    #[command(flatten)]
-    pub access: AccessArgs,
+}
+
+/// A factor that may differ, or `none` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allow(pub Option<study::Factor>);
+
+impl std::str::FromStr for Allow {
+    type Err = study::UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|factor| Self(Some(factor))) }
+    }
 }
 
 /// Arguments of `serve`.
@@ -467,4 +495,11 @@ pub struct DiffArgs {
     /// The run to compare it with.
     #[arg(value_name = "RUN")]
     pub right: study::RunKey,
+    /// Make both runs again, beside the study, and name the first batch and the first module
+    /// where they part, and how far they are apart.
+    #[arg(long)]
+    pub trace: bool,
+    /// Where the processes run.
+    #[command(flatten)]
+    pub place: Place,
 }

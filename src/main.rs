@@ -15,6 +15,7 @@ mod manual;
 mod mine;
 mod nightly;
 mod output;
+mod places;
 mod progress;
 mod reach;
 mod report;
@@ -77,7 +78,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Ticket(args) => serve::ticket(cli, args),
         Command::Stats(args) => stats_cmd::stats(cli, args),
         Command::Report(args) => report::report(cli, args),
-        Command::Diff(args) => diff::diff(cli, args),
+        Command::Diff(args) => diff::diff(cli, args).await,
         Command::Status => status::status(cli),
         // The only one that says more than success with its exit code.
         Command::Nightly(args) => return nightly::nightly(cli, args).await,

@@ -1,20 +1,18 @@
 //! `run`: train the model on both artifacts of each bug.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use containers::{ContainerError, Docker};
-use runner::{
-    DockerLauncher, LaunchError, LocalLauncher, Overrides, Plan, RunError, RunOptions, RunSummary,
-};
-use server::{Listen, ServerConfig};
-use study::{Store, Study};
+use runner::{Models, Overrides, Plan, RunError, RunOptions, RunSummary, SideSummary};
+use study::{Ending, Study};
 
 use crate::access;
 use crate::cli::{Cli, Control, Executor, RunArgs};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
+use crate::places::{self, Launching};
 use crate::progress::Progress;
 use crate::reach::{Workload, gate};
 use crate::studies;
@@ -22,7 +20,7 @@ use crate::studies;
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
-    if args.client.is_some() && matches!(args.executor, Executor::Docker) {
+    if args.place.client.is_some() && matches!(args.place.executor, Executor::Docker) {
         return Err(Failure::input(anyhow!(
             "--client starts a program of this machine; add --executor local"
         )));
@@ -30,60 +28,34 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let home = Home::for_containers(&study)?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
-    let overrides = Overrides {
-        bugs: args.bugs.clone(),
-        runs: args.runs,
-        epochs: args.epochs,
-        model: args.model.clone(),
-        challenge: args.challenge.clone(),
-        only: args.only,
-        control: args.control.map(|Control::Aa| runner::Control::Aa),
-        retry_failed: args.retry_failed,
-    };
-    let mut plan = runner::plan(&study, &store, &overrides).map_err(Failure::input)?;
+    let models =
+        Models::read(&home.client(), &study.config.framework.name).map_err(Failure::input)?;
+    let mut plan =
+        runner::plan(&study, &store, &overrides(args)?, &models).map_err(Failure::input)?;
     if !args.anyway {
         let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
         gate::hold_back(&study, &workload, &args.bugs, &mut plan)?;
     }
-    let jobs = jobs(&study, args);
+    let options = options(&study, args, &home, &plan)?;
     if args.dry_run {
-        return print_plan(cli, &plan, jobs);
+        return print_plan(cli, &study, &plan, options.jobs);
     }
-    plan.enter(&store)?;
     if args.plan_only {
-        return print_plan(cli, &plan, jobs);
+        plan.enter(&store)?;
+        return print_plan(cli, &study, &plan, options.jobs);
     }
-    let options = RunOptions { jobs, client: home.client() };
-    let dashboard = match args.dashboard {
-        Some(address) => {
-            let handle =
-                crate::dashboard::start(study.clone(), address, access::token(&args.access)?).await?;
-            Progress::new().line(&format!("dashboard at {}", handle.url()));
-            Some(handle)
-        }
-        None => None,
-    };
-    let summary = start(study.clone(), store, &plan, args, &options).await?;
-    if let Some(dashboard) = dashboard {
-        dashboard.shutdown().await;
-    }
-    print_summary(cli, &summary)?;
-    if summary.is_complete() {
-        Ok(())
+    let launching = if plan.missing.is_empty() {
+        Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
     } else {
-        Err(Failure::stage(anyhow!(
-            "not all runs finished; the table says why. `--retry-failed` begins failed runs again"
-        )))
+        Launching::at(&args.place, &study).await?
+    };
+    let on_gpu = |run: &&runner::PlannedRun| run.experiment.device == "cuda";
+    if let Some(first) = plan.missing.iter().find(on_gpu) {
+        let checked = launching.launcher.check_gpus(&first.artifact.image, &options.gpus).await;
+        checked.map_err(places::explain)?;
     }
-}
-
-async fn start(
-    study: Arc<Study>,
-    store: Arc<Store>,
-    plan: &Plan,
-    args: &RunArgs,
-    options: &RunOptions,
-) -> Result<RunSummary, Failure> {
+    // Only now: what cannot be run must not take the place of what was.
+    plan.enter(&store)?;
     let progress = Progress::new();
     let total = plan.missing.len();
     if total > 0 {
@@ -92,87 +64,113 @@ async fn start(
             plan.finished, options.jobs
         ));
     }
-    let tell = |event| show(&progress, &event);
-    match args.executor {
-        Executor::Docker => {
-            if total == 0 {
-                // Nothing to start: neither Docker nor a server is needed.
-                let launcher = LocalLauncher::new("");
-                let config = config(&study, args, Listen::Tcp(args.listen))?;
-                return runner::execute(
-                    study.clone(),
-                    store,
-                    plan,
-                    &launcher,
-                    config,
-                    options,
-                    &tell,
-                )
-                .await
-                .map_err(explain);
-            }
-            let docker = Docker::connect().await.map_err(missing_docker)?;
-            let launcher = DockerLauncher::new(docker, study_label(&study));
-            launcher.remove_leftovers().await.map_err(|e| explain(e.into()))?;
-            // A short path: the system allows sockets about a hundred bytes of name.
-            let folder = socket_folder()?;
-            let config = config(&study, args, Listen::Unix(folder.path().join("server.sock")))?;
-            runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
-                .await
-                .map_err(explain)
+    let tell = |event| show(&progress, cli.verbose > 0, &event);
+    let config = access::apply(&args.access, launching.config.clone())?;
+    let dashboard = match args.dashboard {
+        Some(address) => {
+            let token = access::token(&args.access)?;
+            let handle = crate::dashboard::start(study.clone(), address, token).await?;
+            progress.line(&format!("dashboard at {}", handle.url()));
+            Some(handle)
         }
-        Executor::Local => {
-            let launcher = match &args.client {
-                Some(program) => LocalLauncher::program(program),
-                None => LocalLauncher::new(&args.python),
-            };
-            let config = config(&study, args, Listen::Tcp(args.listen))?;
-            runner::execute(study.clone(), store, plan, &launcher, config, options, &tell)
-                .await
-                .map_err(explain)
-        }
+        None => None,
+    };
+    let summary =
+        runner::execute(study, store, &plan, &launching.launcher, config, &options, &tell)
+            .await
+            .map_err(explain)?;
+    if let Some(dashboard) = dashboard {
+        dashboard.shutdown().await;
+    }
+    drop(progress);
+    print_summary(cli, &summary)?;
+    if summary.is_complete() {
+        Ok(())
+    } else {
+        Err(Failure::stage(anyhow!(
+            "not every run is finished and comparable; {}",
+            advice(&summary)
+        )))
     }
 }
 
-fn config(study: &Study, args: &RunArgs, listen: Listen) -> Result<ServerConfig, Failure> {
-    let loopback = ServerConfig::loopback(study.root().join("data"));
-    access::apply(&args.access, ServerConfig { listen: vec![listen], ..loopback })
+/// What to do about runs that are missing.
+fn advice(summary: &RunSummary) -> &'static str {
+    let failed = summary.sides.iter().any(|side| side.failed > 0);
+    let invalid = summary.sides.iter().any(|side| side.invalid);
+    match (failed, invalid) {
+        (true, _) => "the table says why. `--retry-failed` begins failed runs again",
+        (false, true) => {
+            "the table says why. `--retry-failed` makes the pairs again that differ, `--allow` \
+             lets a factor differ"
+        }
+        (false, false) => "the same command makes the missing ones",
+    }
 }
 
-/// The label by which this study's containers are found: a digest of its path.
-pub fn study_label(study: &Study) -> String {
-    let path = study.root().to_string_lossy().into_owned();
-    study::files::sha256_hex(path.as_bytes()).chars().take(16).collect()
-}
-
-fn socket_folder() -> Result<tempfile::TempDir, Failure> {
-    use std::os::unix::fs::PermissionsExt;
-    let temporary = || {
-        let folder = tempfile::Builder::new().prefix("reproduceml-").tempdir()?;
-        // Containers run as another user; what protects a run is its ticket.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
-        Ok(folder)
-    };
-    temporary().map_err(|error: std::io::Error| {
-        Failure::missing(anyhow!("no folder for the server's socket: {error}"))
+fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
+    let allow: BTreeSet<_> = args.allow.iter().filter_map(|allow| allow.0).collect();
+    if args.allow.iter().any(|allow| allow.0.is_none()) && !allow.is_empty() {
+        return Err(Failure::input(anyhow!("--allow none: expected no other factor beside it")));
+    }
+    Ok(Overrides {
+        bugs: args.bugs.clone(),
+        runs: args.runs,
+        epochs: args.epochs,
+        model: args.model.clone(),
+        challenge: args.challenge.clone(),
+        only: args.only,
+        control: args.control.map(|Control::Aa| runner::Control::Aa),
+        retry_failed: args.retry_failed,
+        allow: (!args.allow.is_empty()).then_some(allow),
+        device: (!args.gpus.is_empty()).then(|| "cuda".to_owned()),
     })
 }
 
-fn jobs(study: &Study, args: &RunArgs) -> usize {
-    match args.jobs.unwrap_or(study.config.run.jobs) {
+fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
+    let mut gpus = args.gpus.clone();
+    if gpus.is_empty() {
+        gpus.push("0".to_owned()); // Where study.toml asks for `cuda` and nobody says which.
+    }
+    let named = gpus.iter().collect::<BTreeSet<_>>().len();
+    if named < gpus.len() || gpus.iter().any(String::is_empty) {
+        return Err(Failure::input(anyhow!(
+            "--gpus {}: expected each GPU once, like 0,1",
+            gpus.join(",")
+        )));
+    }
+    let mut jobs = match args.jobs.unwrap_or(study.config.run.jobs) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs as usize,
+    };
+    if plan.experiments.iter().any(|(experiment, _)| experiment.device == "cuda") {
+        // A GPU takes one run at a time; as many run together as there are GPUs.
+        let asked = args.jobs.map_or(gpus.len(), |_| jobs);
+        jobs = asked.min(gpus.len());
     }
+    Ok(RunOptions { jobs, client: home.client(), gpus })
 }
 
-fn show(progress: &Progress, event: &runner::Progress) {
+fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
     match event {
         runner::Progress::Began { name } => tracing::info!("{name} began"),
+        runner::Progress::Epoch { name, epoch, loss, seconds } => {
+            if verbose && let Some(loss) = loss {
+                progress.line(&format!("{name} epoch {epoch}: loss {loss:.6}, {seconds:.1} s"));
+            }
+        }
         runner::Progress::Ended { name, failure, seconds, done, total } => {
             progress.count(*done as u64, *total as u64);
             match failure {
-                Some(reason) => progress.line(&format!("[{done}/{total}] {name} failed: {reason}")),
-                None => progress.line(&format!("[{done}/{total}] {name} {seconds:.1} s")),
+                Some(failed) => {
+                    let reason = failed.reason.lines().next().unwrap_or_default();
+                    let how = failed.ending;
+                    progress.line(&format!("[{done}/{total}] {name} failed: {how}: {reason}"));
+                }
+                None if verbose => {
+                    progress.line(&format!("[{done}/{total}] {name} {seconds:.1} s"));
+                }
+                None => {}
             }
         }
     }
@@ -180,8 +178,7 @@ fn show(progress: &Progress, event: &runner::Progress) {
 
 fn explain(error: RunError) -> Failure {
     match error {
-        RunError::Launch(LaunchError::Container(error)) => missing_docker(error),
-        RunError::Launch(error) => Failure::missing(error),
+        RunError::Launch(error) => places::explain(error),
         RunError::Store(error) => error.into(),
         RunError::Server(error) => access::explain(error),
         error @ RunError::Io { .. } => Failure::missing(error),
@@ -189,16 +186,7 @@ fn explain(error: RunError) -> Failure {
     }
 }
 
-/// A failure of Docker, as an exit code.
-pub fn missing_docker(error: ContainerError) -> Failure {
-    if error.is_missing_docker() || error.is_passing() {
-        Failure::missing(error)
-    } else {
-        Failure::stage(error)
-    }
-}
-
-fn print_plan(cli: &Cli, plan: &Plan, jobs: usize) -> Result<(), Failure> {
+fn print_plan(cli: &Cli, study: &Study, plan: &Plan, jobs: usize) -> Result<(), Failure> {
     let mut rows = Rows::new(&["bug", "evaluation", "experiment", "runs", "missing"]);
     let mut entries = Vec::new();
     for (experiment, runs) in &plan.experiments {
@@ -216,16 +204,29 @@ fn print_plan(cli: &Cli, plan: &Plan, jobs: usize) -> Result<(), Failure> {
             "runs": runs, "missing": missing,
         }));
     }
-    let seconds =
-        plan.seconds_a_run.map(|one| one * plan.missing.len() as f64 / jobs.max(1) as f64);
+    let seconds = plan.expected_seconds.map(|seconds| seconds / jobs.max(1) as f64);
+    let free = containers::free_bytes(study.root()).ok();
     let value = serde_json::json!({
         "experiments": entries, "missing": plan.missing.len(), "finished": plan.finished,
         "failed": plan.failed, "expected_seconds": seconds,
+        "expected_bytes": plan.expected_bytes, "free_bytes": free,
     });
     output::print(cli.format, &value, &rows)?;
-    match seconds {
-        Some(seconds) => eprintln!("about {:.0} minutes", (seconds / 60.0).ceil()),
-        None => eprintln!("no run is finished yet, so the time cannot be told"),
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    match (seconds, plan.expected_bytes) {
+        (Some(seconds), Some(bytes)) => {
+            let free = free.map_or(String::new(), |free| format!(", {} MiB are free", mib(free)));
+            eprintln!(
+                "{} runs, {jobs} at a time: about {:.0} min and {} MiB of disk{free}",
+                plan.missing.len(),
+                (seconds / 60.0).ceil(),
+                mib(bytes)
+            );
+        }
+        _ => eprintln!(
+            "{} runs, {jobs} at a time; no run is finished yet, so time and disk cannot be told",
+            plan.missing.len()
+        ),
     }
     Ok(())
 }
@@ -233,14 +234,40 @@ fn print_plan(cli: &Cli, plan: &Plan, jobs: usize) -> Result<(), Failure> {
 fn print_summary(cli: &Cli, summary: &RunSummary) -> Result<(), Failure> {
     let mut rows = Rows::new(&["bug", "evaluation", "asked", "finished", "failed", "reason"]);
     for side in &summary.sides {
+        let why = if side.invalid { side.reason.clone() } else { None };
         rows.push([
             side.bug.to_string(),
             side.evaluation.to_string(),
             side.asked.to_string(),
             side.finished.to_string(),
             side.failed.to_string(),
-            side.reason.clone().unwrap_or_default(),
+            why.unwrap_or_default(),
         ]);
+        for line in notes(side) {
+            rows.push(["", "", "", "", "", &line]);
+        }
     }
     output::print(cli.format, summary, &rows)
+}
+
+/// What the table says beneath a side: how runs ended, and what was allowed to differ.
+fn notes(side: &SideSummary) -> Vec<String> {
+    let mut lines: Vec<String> = side
+        .endings
+        .iter()
+        .map(|group| {
+            let runs: Vec<String> = group.runs.iter().map(ToString::to_string).collect();
+            let again = if group.starts_over && group.ending != Ending::Stopped {
+                "; it starts over at the next call"
+            } else {
+                ""
+            };
+            let plural = if runs.len() == 1 { "run" } else { "runs" };
+            format!("{plural} {}: {}: {}{again}", runs.join(", "), group.ending, group.reason)
+        })
+        .collect();
+    if let Some(tolerated) = &side.tolerated {
+        lines.push(format!("allowed to differ: {tolerated}"));
+    }
+    lines
 }

@@ -105,8 +105,23 @@ fn options_reach_the_stages() {
     std::fs::create_dir(&notes).unwrap();
     let notes = notes.to_str().unwrap();
     let told = machine.call(&[
-        "--dry-run", "--bugs", "pr32350,pr37214", "--runs", "3", "--epochs", "2", "--device", "cpu",
-        "--repo", notes, "--notes", notes, "--branch", "trunk", "--mirrors", notes,
+        "--dry-run",
+        "--bugs",
+        "pr32350,pr37214",
+        "--runs",
+        "3",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+        "--repo",
+        notes,
+        "--notes",
+        notes,
+        "--branch",
+        "trunk",
+        "--mirrors",
+        notes,
     ]);
     let told = told.expect(&[0]);
     assert!(told.err.contains("2 bugs, 3 runs a side, 2 epochs, on cpu"), "{}", told.err);
@@ -151,8 +166,16 @@ fn stages_are_called_in_order_and_go_on_where_they_were() {
     assert_eq!(
         calls,
         [
-            "init STUDY --from data/studies/pytorch-1.1-1.6", "mine", "build mirror", "build lock",
-            "build", "run", "stats", "stats --verdicts", "status", "report",
+            "init STUDY --from data/studies/pytorch-1.1-1.6",
+            "mine",
+            "build mirror",
+            "build lock",
+            "build",
+            "run",
+            "stats",
+            "stats --verdicts",
+            "status",
+            "report",
         ]
     );
     let toml = std::fs::read_to_string(machine.folder.path().join("study/study.toml")).unwrap();

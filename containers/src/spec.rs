@@ -313,6 +313,22 @@ mod tests {
     }
 
     #[test]
+    fn gpus_are_asked_of_the_daemon_by_number() {
+        let requests = |gpus: Option<Vec<String>>| {
+            let spec = ContainerSpec { gpus, ..ContainerSpec::new("image", &["true"], (7, 7)) };
+            spec.create_body(true).host_config.unwrap().device_requests
+        };
+        assert_eq!(requests(None), None);
+        let asked = requests(Some(vec!["1".into()])).unwrap();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0].device_ids, Some(vec!["1".to_owned()]));
+        assert_eq!(asked[0].count, None, "a number and a count exclude each other");
+        assert_eq!(asked[0].driver.as_deref(), Some("nvidia"));
+        assert_eq!(asked[0].capabilities, Some(vec![vec!["gpu".to_owned()]]));
+        assert_eq!(requests(Some(Vec::new())).unwrap()[0].count, Some(-1), "all of them");
+    }
+
+    #[test]
     fn limits_are_read_from_toml_like_tables_with_defaults() {
         let limits = Limits::default();
         assert_eq!(limits.total_time(), Some(Duration::from_secs(3600)));

@@ -15,15 +15,15 @@ use study::Study;
 pub(crate) struct ArrayCache(PathBuf);
 
 impl ArrayCache {
-    /// Makes the folder `cache` of a study, which this process holds; what a killed process left
-    /// there goes first.
+    /// Makes the folder `cache/arrays` of a study, which this process holds; what a killed process
+    /// left there goes first. What else the study caches, such as compiled objects, stays.
     pub(crate) fn make(study: &Study) -> Result<Self, (PathBuf, io::Error)> {
-        let path = study.root().join("cache");
+        let path = study.cache_dir().join("arrays");
         let make = || {
             if path.exists() {
                 fs::remove_dir_all(&path)?;
             }
-            fs::create_dir(&path)?;
+            fs::create_dir_all(&path)?;
             // Clients in containers are another user; each may only remove what is its own.
             fs::set_permissions(&path, Permissions::from_mode(0o1777))
         };
@@ -52,14 +52,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("study.toml"), crate::plan::tests::CONFIG).unwrap();
         let study = Study::open(folder.path()).unwrap();
-        fs::create_dir(folder.path().join("cache")).unwrap();
-        fs::write(folder.path().join("cache/left"), "by a killed process").unwrap();
+        fs::create_dir_all(folder.path().join("cache/arrays")).unwrap();
+        fs::create_dir_all(folder.path().join("cache/ccache")).unwrap();
+        fs::write(folder.path().join("cache/arrays/left"), "by a killed process").unwrap();
         let cache = ArrayCache::make(&study).unwrap();
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
         let mode = fs::metadata(cache.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o1777);
         fs::write(cache.path().join("array"), "bytes").unwrap();
         drop(cache);
-        assert!(!folder.path().join("cache").exists());
+        assert!(!folder.path().join("cache/arrays").exists());
+        assert!(folder.path().join("cache/ccache").exists(), "what else is cached stays");
     }
 }

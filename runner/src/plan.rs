@@ -1,12 +1,16 @@
 //! The plan: which experiments, which runs of them are missing, and in which order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use server::challenge::Known;
 use sha2::{Digest, Sha256};
 use study::{
-    ArtifactRecord, ArtifactStatus, BugId, Evaluation, Experiment, RunKey, RunStatus, Store,
-    StoreError, Study,
+    ArtifactRecord, ArtifactStatus, BugId, Evaluation, Experiment, ExperimentId, Factor, ModelSpec,
+    RunKey, RunStatus, Store, StoreError, Study,
 };
+
+use crate::names::{self, Models};
+use crate::pairing;
 
 /// What a call changes of what `study.toml` says.
 #[derive(Debug, Clone, Default)]
@@ -25,8 +29,13 @@ pub struct Overrides {
     pub only: Option<Evaluation>,
     /// Run a control beside each bug's two sides.
     pub control: Option<Control>,
-    /// Begin failed runs again.
+    /// Begin runs again that failed, and pairs of runs that cannot be compared.
     pub retry_failed: bool,
+    /// The factors that may differ between the sides, from now on; `None` leaves what was said
+    /// before.
+    pub allow: Option<BTreeSet<Factor>>,
+    /// The device, instead of the study's.
+    pub device: Option<String>,
 }
 
 /// A control that a study runs to know how far its own verdicts can be trusted. (Planted faults,
@@ -46,6 +55,8 @@ pub struct PlannedRun {
     pub experiment: Experiment,
     /// What it runs on.
     pub artifact: ArtifactRecord,
+    /// Why a run that is finished is to be made again.
+    pub again: Option<String>,
 }
 
 /// What is to be done, in its order.
@@ -59,8 +70,13 @@ pub struct Plan {
     pub finished: usize,
     /// Runs that failed and are not begun again.
     pub failed: usize,
-    /// Seconds a run of each experiment has taken so far, where one is known.
-    pub seconds_a_run: Option<f64>,
+    /// Seconds that the missing runs will take one after another, as far as finished ones tell:
+    /// those of the same experiment, else all of them.
+    pub expected_seconds: Option<f64>,
+    /// Bytes that the missing runs will take of the disk, as far as finished ones tell.
+    pub expected_bytes: Option<u64>,
+    /// The factors that may differ between the sides, if this call says so.
+    pub allow: Option<BTreeSet<Factor>>,
 }
 
 impl Plan {
@@ -69,7 +85,13 @@ impl Plan {
     /// # Errors
     /// If the store cannot be written.
     pub fn enter(&self, store: &Store) -> Result<(), StoreError> {
-        store.plan(&self.experiments)
+        store.plan(&self.experiments)?;
+        if let Some(factors) = &self.allow {
+            for (experiment, _) in &self.experiments {
+                store.allow(&experiment.id(), factors)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -107,7 +129,12 @@ pub enum PlanError {
 ///
 /// # Errors
 /// See [`PlanError`].
-pub fn plan(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan, PlanError> {
+pub fn plan(
+    study: &Study,
+    store: &Store,
+    overrides: &Overrides,
+    models: &Models,
+) -> Result<Plan, PlanError> {
     let pairs = pairs(store, overrides)?;
     let runs = overrides.runs.unwrap_or(study.config.run.runs);
     if !(1..=study::config::MOST_RUNS).contains(&runs) {
@@ -119,7 +146,7 @@ pub fn plan(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan,
     let mut experiments = Vec::new();
     for (bug, sides) in &pairs {
         for (evaluation, artifact) in sides {
-            let experiment = experiment(study, overrides, bug, *evaluation, artifact)?;
+            let experiment = experiment(study, overrides, models, bug, (*evaluation, artifact))?;
             experiments.push((experiment, runs, artifact.clone()));
         }
     }
@@ -131,37 +158,43 @@ pub fn plan(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan,
             only => format!("--only {only}: no bug that is to be run has that side"),
         }));
     }
-    let planned: Vec<(Experiment, u32)> =
-        experiments.iter().map(|(experiment, runs, _)| (experiment.clone(), *runs)).collect();
     let mut plan = Plan {
-        experiments: planned,
+        experiments: experiments.iter().map(|(e, runs, _)| (e.clone(), *runs)).collect(),
         missing: Vec::new(),
         finished: 0,
         failed: 0,
-        seconds_a_run: None,
+        expected_seconds: None,
+        expected_bytes: None,
+        allow: overrides.allow.clone(),
     };
-    let mut seconds = Vec::new();
+    let unequal = if overrides.retry_failed {
+        pairing::unequal_runs(store, &plan.experiments, overrides.allow.as_ref())?
+    } else {
+        BTreeMap::new()
+    };
+    let mut spent = Spent::default();
     for (experiment, runs, artifact) in experiments {
         let id = experiment.id();
         let known: BTreeMap<u32, study::RunRecord> =
             store.runs(&id)?.into_iter().map(|run| (run.key.run, run)).collect();
-        seconds.extend(known.values().filter_map(duration));
+        spent.add(study, &id, known.values());
         for run in 0..runs {
+            let key = RunKey { experiment: id.clone(), run };
+            let again = unequal.get(&key).cloned();
             match known.get(&run).map(|r| r.status) {
-                Some(RunStatus::Finished) => plan.finished += 1,
+                Some(RunStatus::Finished) if again.is_none() => plan.finished += 1,
                 Some(RunStatus::Failed) if !overrides.retry_failed => plan.failed += 1,
                 _ if overrides.only.is_some_and(|only| only != experiment.evaluation) => {}
                 _ => plan.missing.push(PlannedRun {
-                    key: RunKey { experiment: id.clone(), run },
+                    key,
                     experiment: experiment.clone(),
                     artifact: artifact.clone(),
+                    again,
                 }),
             }
         }
     }
-    if !seconds.is_empty() {
-        plan.seconds_a_run = Some(seconds.iter().sum::<f64>() / seconds.len() as f64);
-    }
+    (plan.expected_seconds, plan.expected_bytes) = spent.expect(&plan.missing);
     interleave(&mut plan.missing, study.config.study.meta_seed);
     Ok(plan)
 }
@@ -215,9 +248,9 @@ fn pairs(store: &Store, overrides: &Overrides) -> Result<BTreeMap<BugId, Sides>,
 fn experiment(
     study: &Study,
     overrides: &Overrides,
+    models: &Models,
     bug: &BugId,
-    evaluation: Evaluation,
-    artifact: &ArtifactRecord,
+    (evaluation, artifact): (Evaluation, &ArtifactRecord),
 ) -> Result<Experiment, PlanError> {
     let config = &study.config;
     let mut hyperparameters = config.hyperparameters();
@@ -231,32 +264,87 @@ fn experiment(
     if let Some(name) = &overrides.challenge {
         challenge.name.clone_from(name);
     }
-    let digest = match &config.model.source {
-        Some(source) => {
-            let path = study.resolve(source);
-            let digest = study::files::sha256_file(&path)
-                .map_err(|source| PlanError::Model { path, source })?;
-            Some(digest)
-        }
-        None => None,
-    };
-    let mut model = config.model_spec(digest);
-    if let Some(name) = &overrides.model {
-        model.name.clone_from(name);
-    }
+    Known::parse(&challenge.name).map_err(|error| PlanError::Value(error.to_string()))?;
     Ok(Experiment {
         bug: bug.clone(),
         evaluation,
         artifact: artifact.id.clone(),
         framework: config.framework.name.clone(),
         toolchain: artifact.toolchain.clone(),
-        model,
+        model: model(study, overrides, models)?,
         challenge,
         hyperparameters,
         seed_policy: config.run.seed_policy,
         meta_seed: config.study.meta_seed,
-        device: config.run.device.clone(),
+        device: overrides.device.clone().unwrap_or_else(|| config.run.device.clone()),
     })
+}
+
+/// The model: a class of the study's own file, else one that the client has.
+fn model(study: &Study, overrides: &Overrides, models: &Models) -> Result<ModelSpec, PlanError> {
+    let config = &study.config.model;
+    let name = overrides.model.as_ref().unwrap_or(&config.name).clone();
+    if let Some(file) = &config.source {
+        let path = study.resolve(file);
+        let source =
+            std::fs::read_to_string(&path).map_err(|source| PlanError::Model { path, source })?;
+        if names::defines_class(&source, &name) {
+            let digest = study::files::sha256_hex(source.as_bytes());
+            return Ok(ModelSpec { name, source: Some(file.clone()), source_digest: Some(digest) });
+        }
+        if overrides.model.is_none() || !models.has(&name) {
+            return Err(models.unknown(&name, Some(file)));
+        }
+    }
+    if models.has(&name) {
+        Ok(ModelSpec { name, source: None, source_digest: None })
+    } else {
+        Err(models.unknown(&name, None))
+    }
+}
+
+/// What finished runs took, to tell what the next ones will.
+#[derive(Default)]
+struct Spent {
+    seconds: BTreeMap<ExperimentId, Vec<f64>>,
+    bytes: Vec<u64>,
+}
+
+/// Finished runs whose folders are measured; more would tell nothing more.
+const MEASURED: usize = 20;
+
+impl Spent {
+    fn add<'a>(
+        &mut self,
+        study: &Study,
+        id: &ExperimentId,
+        runs: impl Iterator<Item = &'a study::RunRecord>,
+    ) {
+        for run in runs {
+            if let Some(seconds) = duration(run) {
+                self.seconds.entry(id.clone()).or_default().push(seconds);
+                if self.bytes.len() < MEASURED {
+                    self.bytes.push(containers::folder_bytes(&study.run_dir(&run.key)));
+                }
+            }
+        }
+    }
+
+    /// Seconds and bytes for these runs.
+    fn expect(&self, missing: &[PlannedRun]) -> (Option<f64>, Option<u64>) {
+        let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64;
+        let every: Vec<f64> = self.seconds.values().flatten().copied().collect();
+        if every.is_empty() {
+            return (None, None);
+        }
+        let overall = mean(&every);
+        let own = |run: &PlannedRun| {
+            self.seconds.get(&run.key.experiment).map_or(overall, |all| mean(all))
+        };
+        let bytes = self.bytes.iter().sum::<u64>() as f64 / self.bytes.len().max(1) as f64;
+        let bytes = (bytes * missing.len() as f64).round() as u64;
+        (Some(missing.iter().map(own).sum()), Some(bytes))
+    }
 }
 
 /// Orders runs so that drift of the machine falls on both sides alike: run by run, the bugs in a
@@ -310,6 +398,11 @@ learning_rate = 0.1
 seed_policy = "per-run"
 "#;
 
+    fn planned(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan, PlanError> {
+        let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/python");
+        plan(study, store, overrides, &Models::read(client.as_ref(), "tinynn")?)
+    }
+
     fn artifact(byte: u8, built: bool) -> ArtifactRecord {
         ArtifactRecord {
             id: ArtifactId::from_digest([byte; 32]),
@@ -349,12 +442,12 @@ seed_policy = "per-run"
     #[test]
     fn runs_are_interleaved_and_the_order_is_the_same_each_time() {
         let (_folder, study, store) = study_with(&[(1, true), (2, true), (3, false)]);
-        let first = plan(&study, &store, &Overrides::default()).unwrap();
+        let first = planned(&study, &store, &Overrides::default()).unwrap();
         assert_eq!(first.missing.len(), 2 * 2 * 4);
         let order = |plan: &Plan| -> Vec<String> {
             plan.missing.iter().map(|p| p.key.to_string()).collect()
         };
-        let again = plan(&study, &store, &Overrides::default()).unwrap();
+        let again = planned(&study, &store, &Overrides::default()).unwrap();
         assert_eq!(order(&first), order(&again));
         for (index, planned) in first.missing.iter().enumerate() {
             assert_eq!(planned.key.run as usize, index / 4, "run by run");
@@ -374,7 +467,7 @@ seed_policy = "per-run"
     #[test]
     fn finished_runs_stay_and_more_runs_add_the_missing() {
         let (_folder, study, store) = study_with(&[(1, true)]);
-        let first = plan(&study, &store, &Overrides::default()).unwrap();
+        let first = planned(&study, &store, &Overrides::default()).unwrap();
         assert!(store.active_experiments().unwrap().is_empty(), "planning writes nothing");
         first.enter(&store).unwrap();
         for planned in &first.missing[..3] {
@@ -383,13 +476,13 @@ seed_policy = "per-run"
         }
         store.begin_run(&first.missing[3].key, 0).unwrap();
         store.fail_run(&first.missing[3].key, "signal 11").unwrap();
-        let second = plan(&study, &store, &Overrides::default()).unwrap();
+        let second = planned(&study, &store, &Overrides::default()).unwrap();
         assert_eq!((second.missing.len(), second.finished, second.failed), (4, 3, 1));
         let more = Overrides { runs: Some(6), retry_failed: true, ..Overrides::default() };
-        assert_eq!(plan(&study, &store, &more).unwrap().missing.len(), 9);
+        assert_eq!(planned(&study, &store, &more).unwrap().missing.len(), 9);
         let side = Overrides { only: Some(Evaluation::Buggy), ..Overrides::default() };
         assert!(
-            plan(&study, &store, &side)
+            planned(&study, &store, &side)
                 .unwrap()
                 .missing
                 .iter()
@@ -401,9 +494,9 @@ seed_policy = "per-run"
     fn the_negative_control_is_the_corrected_artifact_with_the_same_design() {
         let (_folder, study, store) = study_with(&[(1, true)]);
         let aa = Overrides { control: Some(Control::Aa), ..Overrides::default() };
-        let planned = plan(&study, &store, &aa).unwrap();
-        assert_eq!(planned.missing.len(), 3 * 4);
-        for run in planned.missing.chunks(3) {
+        let found = planned(&study, &store, &aa).unwrap();
+        assert_eq!(found.missing.len(), 3 * 4);
+        for run in found.missing.chunks(3) {
             let side = |wanted| {
                 run.iter().find(|planned| planned.experiment.evaluation == wanted).unwrap()
             };
@@ -414,12 +507,54 @@ seed_policy = "per-run"
             assert_eq!(control.key.run, corrected.key.run, "interleaved with the sides");
         }
         let alone = Overrides { only: Some(Evaluation::Aa), ..aa };
-        assert_eq!(plan(&study, &store, &alone).unwrap().missing.len(), 4);
+        assert_eq!(planned(&study, &store, &alone).unwrap().missing.len(), 4);
         for (only, word) in [(Evaluation::Aa, "--control"), (Evaluation::Artificial, "--only")] {
             let asked = Overrides { only: Some(only), ..Overrides::default() };
-            let error = plan(&study, &store, &asked).unwrap_err().to_string();
+            let error = planned(&study, &store, &asked).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused_before_anything_runs() {
+        let (folder, mut study, store) = study_with(&[(1, true)]);
+        let refused = |study: &Study, overrides: Overrides| {
+            planned(study, &store, &overrides).unwrap_err().to_string()
+        };
+        let asked = Overrides { model: Some("mpl".into()), ..Overrides::default() };
+        assert!(refused(&study, asked).contains("expected one of: mlp"));
+        let asked = Overrides { challenge: Some("imagenet".into()), ..Overrides::default() };
+        assert!(refused(&study, asked).contains("cifar10"));
+        // A user's own file: its classes, and the client's models still.
+        std::fs::write(folder.path().join("mine.py"), "class Wide(Model):\n    pass\n").unwrap();
+        study.config.model.source = Some("mine.py".into());
+        assert!(refused(&study, Overrides::default()).contains("or a class in mine.py"));
+        let with = |name: &str| Overrides { model: Some(name.into()), ..Overrides::default() };
+        let model = |name: &str| {
+            let plan = planned(&study, &store, &with(name)).unwrap();
+            plan.experiments[0].0.model.clone()
+        };
+        assert!(model("Wide").source_digest.is_some());
+        assert_eq!(model("mlp").source, None);
+    }
+
+    #[test]
+    fn time_and_disk_are_told_from_what_has_run() {
+        let (_folder, study, store) = study_with(&[(1, true)]);
+        let first = planned(&study, &store, &Overrides::default()).unwrap();
+        assert_eq!((first.expected_seconds, first.expected_bytes), (None, None));
+        first.enter(&store).unwrap();
+        let run = &first.missing[0];
+        store.begin_run(&run.key, 0).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        store.finish_run(&run.key, &serde_json::json!({})).unwrap();
+        let folder = study.run_dir(&run.key);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("log.txt"), vec![b'x'; 10_000]).unwrap();
+        let next = planned(&study, &store, &Overrides::default()).unwrap();
+        assert_eq!(next.missing.len(), 7);
+        assert!(next.expected_seconds.unwrap() >= 7.0 * 0.03);
+        assert!(next.expected_bytes.unwrap() >= 7 * 10_000);
     }
 
     #[test]
@@ -427,7 +562,7 @@ seed_policy = "per-run"
         let (_folder, study, store) = study_with(&[(1, true)]);
         for runs in [0, u32::MAX] {
             let asked = Overrides { runs: Some(runs), ..Overrides::default() };
-            let error = plan(&study, &store, &asked).unwrap_err().to_string();
+            let error = planned(&study, &store, &asked).unwrap_err().to_string();
             assert!(error.contains("--runs"), "{error}");
         }
     }
@@ -436,11 +571,11 @@ seed_policy = "per-run"
     fn what_is_not_built_is_said() {
         let (_folder, study, store) = study_with(&[(3, false)]);
         assert!(matches!(
-            plan(&study, &store, &Overrides::default()),
+            planned(&study, &store, &Overrides::default()),
             Err(PlanError::NothingBuilt)
         ));
         let asked = Overrides { bugs: vec![BugId::of_pull_request(3)], ..Overrides::default() };
-        let error = plan(&study, &store, &asked).unwrap_err().to_string();
+        let error = planned(&study, &store, &asked).unwrap_err().to_string();
         assert!(error.contains("compile"), "{error}");
     }
 }

@@ -31,6 +31,23 @@ pub(crate) fn keep(
     write().map_err(|error| (path.clone(), error))
 }
 
+/// The predictions that a run's split was graded by: log-probabilities as little-endian float32,
+/// samples by classes. `run_dir` is the run's folder, `digest` their SHA-256.
+///
+/// # Errors
+/// If there are none, or the file is damaged.
+pub fn read_predictions(run_dir: &Path, split: &str, digest: &str) -> std::io::Result<Vec<u8>> {
+    let data = zstd::stream::decode_all(std::fs::File::open(file(run_dir, split, digest))?)?;
+    if study::files::sha256_hex(&data) == digest {
+        Ok(data)
+    } else {
+        Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            format!("the predictions for {split} are not those with SHA-256 {digest}"),
+        ))
+    }
+}
+
 /// Removes predictions of earlier attempts: all files but those of `kept` (split, digest).
 pub(crate) fn sweep<'a>(run_dir: &Path, kept: impl Iterator<Item = (&'a String, &'a String)>) {
     let kept: Vec<PathBuf> = kept.map(|(split, digest)| file(run_dir, split, digest)).collect();

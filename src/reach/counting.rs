@@ -148,7 +148,7 @@ fn step(
             .env("JOBS", "1")
             .env("CCACHE_TEMPDIR", "/tmp/ccache")
             .env("REPRODUCEML_COUNT", &counting.sources.join(" "))
-            .label(containers::STUDY_LABEL, &crate::run::study_label(watcher.study));
+            .label(containers::STUDY_LABEL, &crate::places::study_label(watcher.study));
     let cache = watcher.study.cache_dir().join("ccache");
     spec = match cache.is_dir() {
         // Read only: objects that count are of no use to builds.

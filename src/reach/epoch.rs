@@ -163,7 +163,7 @@ impl<'a> Watcher<'a> {
             .env("REPRODUCEML_ARTIFACT", "/artifact")
             .env("REPRODUCEML_JOB", "/job")
             .env("REPRODUCEML_WATCH", &watch.to_string())
-            .label(containers::STUDY_LABEL, &crate::run::study_label(self.study));
+            .label(containers::STUDY_LABEL, &crate::places::study_label(self.study));
         spec.workdir = Some("/tmp".into());
         spec.limits.memory = Some(u64::from(run.memory_mib) << 20);
         spec.limits.time = Some(60 * u64::from(run.timeout_minutes));
@@ -238,7 +238,10 @@ impl<'a> Watcher<'a> {
             challenge: Some(self.workload.challenge.clone()),
             ..Overrides::default()
         };
-        let plan = runner::plan(self.study, self.store, &overrides).map_err(Failure::input)?;
+        let models = runner::Models::read(&self.home.client(), &self.study.config.framework.name)
+            .map_err(Failure::input)?;
+        let plan =
+            runner::plan(self.study, self.store, &overrides, &models).map_err(Failure::input)?;
         let planned =
             |found: &&(Experiment, u32)| found.0.bug == bug.id && found.0.evaluation == side;
         if let Some((experiment, _)) = plan.experiments.iter().find(planned) {
@@ -266,7 +269,7 @@ pub(super) async fn run_quietly(
         Ok(())
     };
     let exit = docker.run(spec, &mut sink, &Cancel::new()).await;
-    let exit = exit.map_err(crate::run::missing_docker)?;
+    let exit = exit.map_err(crate::places::missing_docker)?;
     if exit.success() {
         return Ok(Ok(String::from_utf8_lossy(&out).into_owned()));
     }

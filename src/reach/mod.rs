@@ -71,7 +71,7 @@ pub async fn reach(cli: &Cli, args: &ReachArgs) -> Result<(), Failure> {
     };
     let docker = match args.up_to {
         Depth::Operators => None,
-        _ => Some(Docker::connect().await.map_err(crate::run::missing_docker)?),
+        _ => Some(Docker::connect().await.map_err(crate::places::missing_docker)?),
     };
     let watcher = match &docker {
         Some(docker) => Some(Watcher::new(docker, &study, &store, &home, &workload, path)?),

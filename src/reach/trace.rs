@@ -120,7 +120,7 @@ async fn make(
         .env("PYTHONPATH", "/client")
         .env("HOME", "/tmp")
         .env("REPRODUCEML_ARTIFACT", "/artifact")
-        .label(containers::STUDY_LABEL, &crate::run::study_label(study));
+        .label(containers::STUDY_LABEL, &crate::places::study_label(study));
     if let Some(source) = &study.config.model.source {
         spec = spec.read_only(&study.resolve(source), "/model.py");
         spec.command.extend(["--model-file", "/model.py"].map(str::to_owned));
@@ -140,7 +140,7 @@ async fn make(
         Ok(())
     };
     let exit = docker.run(&spec, &mut sink, &Cancel::new()).await;
-    let exit = exit.map_err(crate::run::missing_docker)?;
+    let exit = exit.map_err(crate::places::missing_docker)?;
     if !exit.success() {
         let text = String::from_utf8_lossy(&err);
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");

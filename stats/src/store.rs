@@ -38,7 +38,7 @@ pub struct StudyResults {
 /// # Errors
 /// If the store cannot be read or holds no finished run.
 pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
-    let mut rows = Vec::new();
+    let (mut rows, mut allowed) = (Vec::new(), Vec::new());
     let mut invalid: BTreeMap<String, BTreeMap<Evaluation, String>> = BTreeMap::new();
     for (experiment, _) in store.active_experiments()? {
         let id = experiment.id();
@@ -51,6 +51,13 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
                 of_bug.entry(*side).or_insert(reason.clone());
             }
         }
+        if let Some(tolerated) = store.tolerated(&id)? {
+            let (bug, side) = (&experiment.bug, experiment.evaluation);
+            allowed.push(format!(
+                "{bug}: the {side} side differs from the corrected one in more than the artifact, \
+                 which `run --allow` permits: {tolerated}"
+            ));
+        }
         for run in store.runs(&id)? {
             if run.status == RunStatus::Finished {
                 rows.push(row(store, &experiment, &run.key, run.seed)?);
@@ -61,7 +68,9 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
         return Err(StudyResultsError::NoRuns);
     }
     let identical = store.identical_pairs()?.into_iter().map(|bug| bug.to_string()).collect();
-    Ok(StudyResults { results: Results::from_rows(rows)?, invalid, identical })
+    let mut results = Results::from_rows(rows)?;
+    results.warnings.extend(allowed);
+    Ok(StudyResults { results, invalid, identical })
 }
 
 /// A digest of what [`read`] gave and of `rules`, the study's own part of the options: an analysis

@@ -25,4 +25,7 @@ pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
-pub use words::{Evaluation, NightlyStage, Resolution, SeedPolicy, Strategy, UnknownWord, Verdict};
+pub use words::{
+    Ending, Evaluation, Factor, NightlyStage, Resolution, SeedPolicy, Strategy, UnknownWord,
+    Verdict,
+};

@@ -129,6 +129,54 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// How a run's process ended, where it did not simply end well.
+    Ending, "ending" {
+        /// The kernel killed it for want of memory.
+        OutOfMemory => "out-of-memory",
+        /// It took too long and was ended.
+        Timeout => "timeout",
+        /// Somebody killed it (SIGKILL, SIGTERM, SIGINT).
+        Killed => "killed",
+        /// A signal of its own making: a segmentation fault, an abort.
+        Crash => "crash",
+        /// A Python exception; the run's reason has its traceback.
+        Exception => "exception",
+        /// The job, the artifact or the model does not fit.
+        Job => "job",
+        /// It lost the server of seeds, data and metrics, or was refused.
+        ServerLost => "server-lost",
+        /// It ended by itself and without results.
+        Exit => "exit",
+        /// The program that started it came to its end first.
+        Stopped => "stopped",
+    }
+}
+
+vocabulary! {
+    /// A non-determinism introducing factor: a part of a run's manifest.
+    Factor, "factor" {
+        /// The run's seed and how each generator was seeded.
+        Seeds => "seeds",
+        /// The model's source and the hyperparameters.
+        Model => "model",
+        /// Versions of all that is loaded and is not the artifact's.
+        Software => "software",
+        /// Threads and their scheduling.
+        Threads => "threads",
+        /// Kernel, C library, image, environment.
+        Runtime => "runtime",
+        /// Processor, memory, GPU.
+        Hardware => "hardware",
+        /// The arrays, in the order they were used.
+        Data => "data",
+        /// Which controls took effect.
+        Controls => "controls",
+        /// Operations without a deterministic implementation.
+        Operations => "nondeterministic_operations",
+    }
+}
+
+vocabulary! {
     /// What the analysis concludes for a bug.
     Verdict, "verdict" {
         /// All runs of both sides are the same bit for bit.
@@ -164,6 +212,8 @@ mod tests {
         round(SeedPolicy::ALL);
         round(Strategy::ALL);
         round(Verdict::ALL);
+        round(Ending::ALL);
+        round(Factor::ALL);
         for word in Resolution::ALL {
             let json = serde_json::to_string(word).unwrap();
             assert_eq!(json, format!("\"{word}\""), "JSON spells it like the terminal");

@@ -9,7 +9,7 @@ A JSON object:
     threads    what bounds and schedules them
     runtime    kernel, C library, image, variables that steer numeric libraries
     hardware   CPU with flags and microcode, memory, GPU
-    data       dtype, shape and digest of each array, in order of use
+    data       dtype, shape and digest of each array, and their order of use
     controls   one entry a control, as in `controls`
     nondeterministic_operations
                operations met that have no deterministic implementation
@@ -23,7 +23,7 @@ import platform
 import re
 import sys
 
-from . import digest
+from . import digest, loaded
 
 _NUMERIC_VARIABLES = re.compile(
     r"^(OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|BLIS_|NUMEXPR_|ATEN_|CUDA_|CUBLAS_|CUDNN_|NVIDIA_|TORCH_|"
@@ -36,6 +36,7 @@ def collect(run, about_model, fault):
     """The manifest of a `train.Run` that has trained."""
     job, framework = run.job, run.framework
     mine, others = libraries(run.site)
+    my_versions, other_versions = loaded.versions(run.site)
     seeded = [entry for entry in run.controls if entry["name"].startswith("seed ")]
     hyperparameters = {name: job[name] for name in (
         "epochs", "batch_size", "drop_last", "learning_rate", "momentum", "order")}
@@ -45,15 +46,17 @@ def collect(run, about_model, fault):
         "model": dict(about_model, hyperparameters=hyperparameters, optimizer="sgd",
                       loss="negative log-likelihood"),
         "software": dict(framework.software(), python=python(), packages=packages(run.site),
-                         libraries=others),
+                         libraries=others, loaded=other_versions),
         "threads": dict(threads(), framework=framework.threads()),
         "runtime": runtime(),
         "hardware": dict(hardware(), device=job["device"], accelerator=framework.hardware()),
-        "data": {"challenge": job["challenge"], "arrays": run.arrays},
+        "data": {"challenge": job["challenge"], "arrays": run.arrays,
+                 "order_of_use": list(run.arrays)},
         "controls": run.controls,
         "nondeterministic_operations": framework.nondeterministic_operations(),
         "artifact": {"digest": os.environ.get("REPRODUCEML_ARTIFACT_DIGEST"),
-                     "framework": framework.version(), "libraries": mine, "fault": fault},
+                     "framework": framework.version(), "libraries": mine,
+                     "loaded": my_versions, "fault": fault},
     }
 
 
@@ -99,12 +102,7 @@ def _package_digest(path):
 def libraries(site):
     """Shared libraries loaded by now: those under `site`, and all others."""
     mine, others = {}, {}
-    paths = set()
-    for line in (read_text("/proc/self/maps") or "").splitlines():
-        fields = line.split(None, 5)
-        if len(fields) == 6 and re.search(r"\.so(\.|$)", os.path.basename(fields[5])):
-            paths.add(fields[5])
-    for path in sorted(paths):
+    for path in loaded.paths():
         try:
             size = os.path.getsize(path)
             entry = {"bytes": size}

@@ -124,8 +124,8 @@ class Session(object):
         with self._lock:
             self._hang_up()
 
-    def _message(self, kind, **fields):
-        fields["type"] = kind
+    def _message(self, message_type, **fields):
+        fields["type"] = message_type
         fields["seed"] = self.job["seed"]
         return fields
 

@@ -112,6 +112,13 @@ class Sessions(unittest.TestCase):
         losses = [message["loss"] for message in server.said if message["type"] == "epoch"]
         self.assertEqual(losses, [None, "7ff8000000000000"])
 
+    def test_a_failure_is_told_with_its_kind_and_traceback(self):
+        server, session = self.start()
+        session.fail("ValueError", "no", "line 1")
+        wanted = [request for request in vectors("messages.json")["requests"]
+                  if request["type"] == "fail"][0]
+        self.assertEqual(server.said[-1], wanted)
+
     def test_a_lost_answer_is_asked_for_again(self):
         for trouble in ("hang up", "damage"):
             server, session = self.start({"epoch": [trouble, trouble]})

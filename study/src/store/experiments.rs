@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Store, StoreError, now};
-use crate::{Evaluation, Experiment, ExperimentId};
+use crate::{Evaluation, Experiment, ExperimentId, Factor};
 
 impl Store {
     /// Plans experiments with their number of runs. They become the active ones of their bugs;
@@ -123,6 +123,69 @@ impl Store {
             )
         })?;
         Ok(())
+    }
+
+    /// The factors that may differ between an experiment and the other side.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn allowed(&self, id: &ExperimentId) -> Result<BTreeSet<Factor>, StoreError> {
+        let json: Option<String> = self.with(|c| {
+            c.query_row("SELECT allowed FROM experiments WHERE id = ?1", [id.as_str()], |r| {
+                r.get(0)
+            })
+            .optional()
+        })?;
+        json.map_or(Ok(BTreeSet::new()), |json| {
+            serde_json::from_str(&json).map_err(|e| self.damaged(format!("experiment {id}"), e))
+        })
+    }
+
+    /// Says which factors may differ between an experiment and the other side.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn allow(&self, id: &ExperimentId, factors: &BTreeSet<Factor>) -> Result<(), StoreError> {
+        let json = serde_json::to_string(factors).map_err(|e| self.damaged("allowances", e))?;
+        self.with(|c| {
+            c.execute(
+                "UPDATE experiments SET allowed = ?2 WHERE id = ?1",
+                params![id.as_str(), json],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Says what differs between an experiment and the other side and is allowed to.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn set_tolerated(
+        &self,
+        id: &ExperimentId,
+        difference: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.with(|c| {
+            c.execute(
+                "UPDATE experiments SET tolerated = ?2 WHERE id = ?1",
+                params![id.as_str(), difference],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// What differs between an experiment and the other side and is allowed to.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn tolerated(&self, id: &ExperimentId) -> Result<Option<String>, StoreError> {
+        self.with(|c| {
+            c.query_row("SELECT tolerated FROM experiments WHERE id = ?1", [id.as_str()], |r| {
+                r.get(0)
+            })
+            .optional()
+            .map(Option::flatten)
+        })
     }
 
     /// Why an experiment's runs cannot be compared, if they cannot.

@@ -2,107 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
-use serde::{Deserialize, Serialize};
+use rusqlite::{OptionalExtension, Transaction, params};
 
+use super::run_record::{EpochRecord, RawRun, RunKey, RunRecord, RunStatus, SELECT_RUN};
 use super::{Store, StoreError, now};
-use crate::ExperimentId;
-
-/// One run of one experiment; the index counts from 0.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RunKey {
-    /// The experiment.
-    pub experiment: ExperimentId,
-    /// The run's index.
-    pub run: u32,
-}
-
-impl std::fmt::Display for RunKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.experiment, self.run)
-    }
-}
-
-/// A text that names no run.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` names no run; expected EXPERIMENT/RUN, like pr16-buggy-0123456789ab/0")]
-pub struct NoRunKey(String);
-
-impl std::str::FromStr for RunKey {
-    type Err = NoRunKey;
-
-    fn from_str(text: &str) -> Result<Self, NoRunKey> {
-        let wrong = || NoRunKey(text.to_owned());
-        let (experiment, run) = text.rsplit_once('/').ok_or_else(wrong)?;
-        let experiment = ExperimentId::new(experiment).map_err(|_| wrong())?;
-        Ok(Self { experiment, run: run.parse().map_err(|_| wrong())? })
-    }
-}
-
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunStatus {
-    /// It was begun; if nothing runs it now, it will start over.
-    Running,
-    /// Its results were accepted, once.
-    Finished,
-    /// It ended without results.
-    Failed,
-}
-
-impl RunStatus {
-    /// The word in the store and in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Finished, Self::Failed].into_iter().find(|s| s.as_str() == text)
-    }
-}
-
-/// What is stored of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunRecord {
-    /// Which run.
-    pub key: RunKey,
-    /// How often it was begun.
-    pub attempt: u32,
-    /// Where it stands.
-    pub status: RunStatus,
-    /// Its seed.
-    pub seed: Option<u32>,
-    /// When the last attempt began.
-    pub started_at: String,
-    /// When it ended.
-    pub finished_at: Option<String>,
-    /// Why it failed, or what was odd though it finished.
-    pub reason: Option<String>,
-    /// The seven NDIFs as the client reported them.
-    pub manifest: Option<serde_json::Value>,
-    /// Timings, per-class metrics and the like.
-    pub result: Option<serde_json::Value>,
-}
-
-/// What is stored of an epoch; epoch 0 is the state after initialisation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// The epoch.
-    pub epoch: u32,
-    /// The mean training loss, as the bits of an IEEE 754 double; none at epoch 0.
-    pub loss_bits: Option<u64>,
-    /// SHA-256 of the parameters after it.
-    pub digest: String,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// Whatever else the client measured.
-    pub extra: Option<serde_json::Value>,
-}
+use crate::{Ending, ExperimentId};
 
 impl Store {
     /// Begins a run: what an earlier attempt left is removed. Returns the attempt, from 1.
@@ -240,18 +144,78 @@ impl Store {
         Ok(())
     }
 
-    /// Notes what was odd about a run though its results were accepted.
+    /// Notes how a run's process ended, and in a few words why, whatever its status is.
     ///
     /// # Errors
     /// If writing fails.
-    pub fn note_run(&self, key: &RunKey, note: &str) -> Result<(), StoreError> {
+    pub fn note_ending(
+        &self,
+        key: &RunKey,
+        ending: Ending,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         self.with(|c| {
             c.execute(
-                "UPDATE runs SET reason = ?3 WHERE experiment = ?1 AND run = ?2",
-                params![key.experiment.as_str(), key.run, note],
+                "UPDATE runs SET ending = ?3, reason = ?4 WHERE experiment = ?1 AND run = ?2",
+                params![key.experiment.as_str(), key.run, ending.as_str(), reason],
             )
         })?;
         Ok(())
+    }
+
+    /// Lets a finished run start over, since its results cannot be compared. What it had is kept
+    /// among the superseded. Any other run is left as it is.
+    ///
+    /// # Errors
+    /// If it cannot be read or writing fails.
+    pub fn supersede_run(&self, key: &RunKey, reason: &str) -> Result<(), StoreError> {
+        let Some(run) = self.run(key)?.filter(|run| run.status == RunStatus::Finished) else {
+            return Ok(());
+        };
+        let digests = self.prediction_digests(key)?;
+        let mut metrics = BTreeMap::new();
+        for split in digests.keys() {
+            metrics.insert(split.clone(), self.metrics(key, split)?);
+        }
+        let record = serde_json::json!({
+            "run": run, "epochs": self.epochs(key)?, "metrics": metrics, "predictions": digests,
+        });
+        self.transaction(|t| {
+            t.execute(
+                "INSERT INTO superseded VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    key.experiment.as_str(),
+                    key.run,
+                    run.attempt,
+                    reason,
+                    record.to_string(),
+                    now()
+                ],
+            )?;
+            // Under way and held by nobody: the next to ask for it begins it anew.
+            t.execute(
+                "UPDATE runs SET status = 'running', result = NULL, ending = NULL, reason = NULL
+                 WHERE experiment = ?1 AND run = ?2",
+                params![key.experiment.as_str(), key.run],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// What the superseded attempts of a run had, the oldest first: the reason, and the record as
+    /// JSON.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn superseded(&self, key: &RunKey) -> Result<Vec<(String, String)>, StoreError> {
+        self.with(|c| {
+            c.prepare(
+                "SELECT reason, record FROM superseded
+                 WHERE experiment = ?1 AND run = ?2 ORDER BY attempt",
+            )?
+            .query_map(params![key.experiment.as_str(), key.run], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect()
+        })
     }
 
     /// One run.
@@ -374,63 +338,6 @@ fn over(key: &RunKey, status: RunStatus) -> StoreError {
     }
 }
 
-const SELECT_RUN: &str = "SELECT experiment, run, attempt, status, seed, started_at, finished_at,
-    reason, manifest, result FROM runs";
-
-/// A row before its texts are understood.
-struct RawRun {
-    experiment: String,
-    run: u32,
-    attempt: u32,
-    status: String,
-    seed: Option<u32>,
-    started_at: String,
-    finished_at: Option<String>,
-    reason: Option<String>,
-    manifest: Option<String>,
-    result: Option<String>,
-}
-
-impl RawRun {
-    fn read(r: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            experiment: r.get(0)?,
-            run: r.get(1)?,
-            attempt: r.get(2)?,
-            status: r.get(3)?,
-            seed: r.get(4)?,
-            started_at: r.get(5)?,
-            finished_at: r.get(6)?,
-            reason: r.get(7)?,
-            manifest: r.get(8)?,
-            result: r.get(9)?,
-        })
-    }
-
-    fn into_record(self, store: &Store) -> Result<RunRecord, StoreError> {
-        let what = format!("run {}/{}", self.experiment, self.run);
-        let json = |text: Option<String>| {
-            text.map(|t| serde_json::from_str(&t)).transpose().map_err(|e| store.damaged(&what, e))
-        };
-        Ok(RunRecord {
-            key: RunKey {
-                experiment: ExperimentId::new(self.experiment)
-                    .map_err(|e| store.damaged(&what, e))?,
-                run: self.run,
-            },
-            attempt: self.attempt,
-            status: RunStatus::parse(&self.status)
-                .ok_or_else(|| store.damaged(&what, format!("status `{}`", self.status)))?,
-            seed: self.seed,
-            started_at: self.started_at,
-            finished_at: self.finished_at,
-            reason: self.reason,
-            manifest: json(self.manifest)?,
-            result: json(self.result)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::temporary;
@@ -492,6 +399,28 @@ mod tests {
         assert!(store.finish_run(&key, &serde_json::json!({})).is_err());
         assert_eq!(store.begin_run(&key, 5).unwrap(), 2);
         assert_eq!(store.runs(&key.experiment).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_superseded_is_kept_and_the_run_starts_over() {
+        let (_folder, store, key) = started();
+        store.put_epoch(&key, &epoch(1, 0.25)).unwrap();
+        store.put_metrics(&key, "test", "p", &BTreeMap::from([("f1".into(), 0.5)])).unwrap();
+        store.supersede_run(&key, "not finished").unwrap();
+        assert_eq!(store.superseded(&key).unwrap(), [], "only finished runs are");
+        store.finish_run(&key, &serde_json::json!({})).unwrap();
+        store.note_ending(&key, Ending::Crash, "at exit").unwrap();
+        assert_eq!(store.run(&key).unwrap().unwrap().ending, Some(Ending::Crash));
+        store.supersede_run(&key, "other hardware").unwrap();
+        let run = store.run(&key).unwrap().unwrap();
+        assert_eq!((run.status, run.ending), (RunStatus::Running, None));
+        assert_eq!(store.begin_run(&key, 5).unwrap(), 2);
+        let (reason, record) = store.superseded(&key).unwrap().remove(0);
+        assert_eq!(reason, "other hardware");
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["run"]["status"], "finished");
+        assert_eq!(record["metrics"]["test"]["f1"], 0.5);
+        assert_eq!(record["epochs"][0]["epoch"], 1);
     }
 
     #[test]

@@ -2,11 +2,22 @@
 
 import importlib
 import inspect
+import json
 import os
 
 from .. import artifact, digest
 from ..errors import JobError
 from ..model import Model
+
+
+def listed(init_file):
+    """The models that the models.json beside an `__init__.py` lists.
+
+    It is a file of its own so that the runner can refuse a wrong name before anything runs.
+    """
+    path = os.path.join(os.path.dirname(os.path.abspath(init_file)), "models.json")
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def from_job(job):

@@ -1,3 +1,5 @@
-"""Models of tinynn: name, then module and class."""
+"""Models of tinynn: name, then module and class, in models.json."""
 
-MODELS = {"mlp": ("mlp", "Mlp")}
+from .. import listed
+
+MODELS = listed(__file__)
