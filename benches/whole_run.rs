@@ -67,6 +67,7 @@ fn experiment(training: &Training) -> Experiment {
             train_samples: training.train,
             validation_samples: 0,
             test_samples: training.test,
+            fraction: 1.0,
             order: DataOrder::PerEpoch,
         },
         hyperparameters: Hyperparameters {
