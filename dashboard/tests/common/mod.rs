@@ -80,7 +80,11 @@ pub fn bug(number: u64) -> Bug {
         url: format!("https://github.com/tinynn/tinynn/pull/{number}"),
         pr: number,
         prs: vec![number, number + 1],
-        resolution: if number.is_multiple_of(7) { Resolution::NotFound } else { Resolution::Unique },
+        resolution: if number.is_multiple_of(7) {
+            Resolution::NotFound
+        } else {
+            Resolution::Unique
+        },
         fix: (!number.is_multiple_of(7)).then(|| commit(2 * number + 1)),
         buggy: (!number.is_multiple_of(7)).then(|| commit(2 * number)),
         fixed_at: Some(format!("2021-04-{:02}T00:09:00+00:00", 1 + number % 28)),
