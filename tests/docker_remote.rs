@@ -29,6 +29,26 @@ impl Drop for Running {
     }
 }
 
+/// A network bridge that goes with the test.
+struct Bridge(String);
+
+impl Bridge {
+    fn new() -> Self {
+        let name = format!("rml{}", std::process::id());
+        sh(
+            &format!("ip link add {name} type bridge; ip addr add 192.0.2.1/24 dev {name}"),
+            Path::new("/"),
+        );
+        Self(name)
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", &self.0]).status();
+    }
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -74,25 +94,29 @@ fn a_daemon_on_tcp_with_tls_knows_its_users_and_they_know_it() {
         return;
     }
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    let there = |what: &str| Command::new(what).arg("--version").output().is_ok();
-    if !root || !there("dockerd") || !there("openssl") {
-        eprintln!("SKIPPED {name}: starting a daemon of its own needs root, dockerd and openssl");
+    let there = |what: &str| Command::new(what).arg("-V").output().is_ok();
+    if !root || !["dockerd", "openssl", "ip"].into_iter().all(there) {
+        eprintln!("SKIPPED {name}: a daemon of its own needs root, dockerd, openssl and ip");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     sh(CERTIFICATES, folder.path());
     let at = |name: &str| folder.path().join(name).display().to_string();
     let port = free_port();
+    // A bridge of its own: with `--bridge=none` a daemon removes `docker0`, which is another's.
+    let others = Path::new("/sys/class/net/docker0").exists();
+    let bridge = Bridge::new();
     let mut daemon = Command::new("dockerd");
     daemon
         .arg(format!("--host=tcp://127.0.0.1:{port}"))
-        .args(["--tlsverify", "--bridge=none", "--iptables=false", "--storage-driver=vfs"])
+        .args(["--tlsverify", "--bridge", &bridge.0, "--storage-driver=vfs"])
+        .args(["--iptables=false", "--ip-forward=false", "--ip-masq=false"])
         .args(["--tlscacert", &at("ca.pem"), "--tlscert", &at("server.pem")])
         .args(["--tlskey", &at("server-key.pem"), "--data-root", &at("data")])
         .args(["--exec-root", &at("exec"), "--pidfile", &at("pid")])
         .stdout(Stdio::null())
         .stderr(fs::File::create(at("log")).unwrap());
-    let _daemon = Running(daemon.spawn().unwrap());
+    let running = Running(daemon.spawn().unwrap());
     wait_for(port);
 
     let study = TestStudy::tinynn(&[]);
@@ -111,6 +135,8 @@ fn a_daemon_on_tcp_with_tls_knows_its_users_and_they_know_it() {
     assert!(told.err.contains("DOCKER_CERT_PATH"), "{}", told.err);
     let told = plan(&study, &[("DOCKER_HOST", &host)]).expect(&[3]);
     assert!(told.err.contains("no Docker daemon answers"), "{}", told.err);
+    drop(running);
+    assert_eq!(Path::new("/sys/class/net/docker0").exists(), others, "the other daemon's bridge");
 }
 
 #[test]
