@@ -1,6 +1,6 @@
 //! The worked examples of docs/statistics.md: what it says is what comes out.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use reproduceml_stats::mann_whitney::{
     Alternative, Choice, asymptotic, exact, exact_with_ties, standard_deviation_of_u,
