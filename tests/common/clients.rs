@@ -75,6 +75,7 @@ pub fn experiment(
             train_samples: train,
             validation_samples: 10,
             test_samples: test,
+            fraction: 1.0,
             order: DataOrder::PerEpoch,
         },
         hyperparameters: Hyperparameters {
