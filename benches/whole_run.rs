@@ -63,7 +63,6 @@ fn experiment(training: &Training) -> Experiment {
         model: ModelSpec { name: training.model.into(), source: None, source_digest: None },
         challenge: Challenge {
             name: training.challenge.into(),
-            fraction: 1.0,
             train_samples: training.train,
             validation_samples: 0,
             test_samples: training.test,

@@ -94,7 +94,8 @@ fn names_tell_the_truth_or_that_they_do_not_know() {
     assert_eq!(ask(&whole), known);
 
     // Each piece of what the layer rests on, taken away: it says so, and is never wrong.
-    let breaks: [(&str, fn(&mut Value)); 4] = [
+    type Breaking = fn(&mut Value);
+    let breaks: [(&str, Breaking); 4] = [
         ("the profiler does not hear everything", |trace| trace["complete"] = false.into()),
         ("the version's operators are not known", |trace| {
             trace["known"]["operators"] = serde_json::json!([]);

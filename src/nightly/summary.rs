@@ -78,7 +78,9 @@ impl Summary {
             );
         }
         let c = &self.changes;
-        let names = |list: &[study::BugId]| list.iter().map(ToString::to_string).collect();
+        let names = |list: &[study::BugId]| -> Vec<String> {
+            list.iter().map(ToString::to_string).collect()
+        };
         section(&mut text, "Verdicts", &steps(&c.verdicts));
         section(&mut text, "New releases", &c.releases);
         section(&mut text, "New bugs", &names(&c.new_bugs));
@@ -111,7 +113,7 @@ fn steps(steps: &[Step]) -> Vec<String> {
         .collect()
 }
 
-fn section(text: &mut String, title: &str, lines: &Vec<String>) {
+fn section(text: &mut String, title: &str, lines: &[String]) {
     if lines.is_empty() {
         return;
     }

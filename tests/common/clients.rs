@@ -72,7 +72,6 @@ pub fn experiment(
         model: ModelSpec { name: model.into(), source: None, source_digest: None },
         challenge: Challenge {
             name: challenge.into(),
-            fraction: 1.0,
             train_samples: train,
             validation_samples: 10,
             test_samples: test,
