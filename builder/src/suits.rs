@@ -3,7 +3,7 @@
 //! The user's word counts first: the flag, the bug's own entry in `study.toml`, the study's
 //! toolchain. With `auto` it is decided by rule from what each toolchain says of itself (`[suits]`):
 //! framework, dates of the bug's commits, release, the Python versions that the commits' setup.py
-//! supports, and whether a GPU is needed. Of those that remain, the one made for the shortest time
+//! supports, and whether the change or the study's runs need a GPU. Of those that remain, the one made for the shortest time
 //! is taken.
 
 use std::path::Path;
@@ -205,7 +205,8 @@ impl Facts {
             },
             day: bug.fixed_at.as_ref().and_then(|time| time.get(..10)?.parse().ok()),
             python: if planted { Vec::new() } else { python },
-            needs_cuda: bug.needs_cuda,
+            // What trains on a GPU must be built for one, whatever the change needs.
+            needs_cuda: bug.needs_cuda || study.config.run.device == "cuda",
             strategy: Some(match study.config.build.strategy {
                 // What can be taken back in a release needs no compiler.
                 Strategy::Auto if bug.python_only => Strategy::Overlay,
@@ -260,7 +261,7 @@ impl Facts {
             }
         }
         if self.needs_cuda && suits.cuda.is_none() {
-            return Some("it builds for CPUs alone, and the change needs a GPU".into());
+            return Some("it builds for CPUs alone, and a GPU is needed".into());
         }
         None
     }
@@ -312,8 +313,8 @@ impl Facts {
             }
         }
         match (&suits.cuda, self.needs_cuda) {
-            (Some(cuda), true) => parts.push(format!("the change needs a GPU, it has CUDA {cuda}")),
-            (None, false) => parts.push("the change needs no GPU".into()),
+            (Some(cuda), true) => parts.push(format!("a GPU is needed, it has CUDA {cuda}")),
+            (None, false) => parts.push("no GPU is needed".into()),
             _ => {}
         }
         if fit > 1 {

@@ -76,7 +76,10 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
 /// A digest of what [`read`] gave and of `rules`, the study's own part of the options: an analysis
 /// that carries another one is out of date.
 pub fn digest(input: &StudyResults, rules: &str) -> String {
-    let mut text = format!("reproduceml-stats inputs 1\n{rules}\n{:?}\n", input.invalid);
+    let mut text = format!(
+        "reproduceml-stats inputs 1\n{rules}\n{:?}\n{:?}\n",
+        input.invalid, input.identical
+    );
     for row in input.results.rows() {
         let RunRow { bug, evaluation, run, seed, metrics, fingerprints } = row;
         text += &format!("{bug} {evaluation} {run} {seed:?} {metrics:?} {fingerprints:?}\n");
