@@ -84,7 +84,8 @@ fn every_verdict_is_the_known_truth() {
     study.call(&["diff", "pr1-buggy-0/0", "pr1-buggy-0/1"]).expect(&[2]);
 
     // A plan that is only looked at changes nothing.
-    study.call(&["run", "--model", "other", "--dry-run"]).expect(&[0]);
+    study.call(&["run", "--epochs", "9", "--dry-run"]).expect(&[0]);
+    study.call(&["run", "--model", "other"]).expect(&[2]);
     let looked = study.call(&["--format", "json", "status"]).expect(&[0]).json();
     assert_eq!(looked, funnel);
 

@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(
             suited.reason,
             "by rule: the fix is of 2020-01-22, it is for 2019-07-01 to 2020-12-31; setup.py asks \
-             for Python >=3.6.1, it has 3.9.2; the change needs no GPU; 2 others suit too, none made \
+             for Python >=3.6.1, it has 3.9.2; no GPU is needed; 2 others suit too, none made \
              for a shorter time"
         );
         let suited = choose(facts("2019-03-01", ">=2.7", true));

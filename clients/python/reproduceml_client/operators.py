@@ -11,6 +11,7 @@ REPRODUCEML_ARTIFACT names the artifact, as for a run; without it the installed 
 
 import argparse
 import array
+import hashlib
 import json
 import os
 import random
@@ -27,6 +28,7 @@ class Array:
 
     def __init__(self, dtype, shape, data):
         self.dtype, self.shape, self.data = dtype, tuple(shape), bytearray(data)
+        self.sha256 = hashlib.sha256(data).hexdigest()
 
 
 class Offline:
