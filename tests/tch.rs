@@ -41,6 +41,9 @@ fn compare(clients: &Clients, experiment: Experiment) {
     }
     assert_eq!(tch["model"]["hyperparameters"], python["model"]["hyperparameters"]);
     assert_eq!(tch["hardware"]["cpu_flags"], python["hardware"]["cpu_flags"]);
+    let mkl = |manifest: &serde_json::Value| manifest["software"]["loaded"]["mkl"].clone();
+    assert_eq!(mkl(&tch), mkl(&python));
+    assert!(mkl(&tch)["version"].is_string(), "{tch}");
     assert_eq!(tch["software"]["cpu_capability"], python["software"]["cpu_capability"]);
     for manifest in [&python, &tch] {
         for control in manifest["controls"].as_array().unwrap() {

@@ -8,6 +8,7 @@ mod digest;
 mod environment;
 mod error;
 mod libtorch;
+mod loaded;
 mod manifest;
 mod models;
 mod session;

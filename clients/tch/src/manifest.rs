@@ -7,8 +7,8 @@ use protocol::Digest;
 use serde_json::{Map, Value, json};
 
 use crate::environment::{self, Variables};
-use crate::libtorch;
 use crate::train::Facts;
+use crate::{libtorch, loaded};
 
 /// Of a larger library only the first MiB is hashed.
 const HASHED_WHOLE: u64 = 16 << 20;
@@ -38,6 +38,7 @@ const NUMERIC: &[&str] = &[
 pub fn collect(facts: &Facts<'_>) -> Map<String, Value> {
     let job = facts.job;
     let (mine, others) = libraries(facts.artifact);
+    let (my_versions, other_versions) = loaded::versions(facts.artifact);
     let seeded: Vec<&Value> = facts
         .controls
         .iter()
@@ -64,6 +65,7 @@ pub fn collect(facts: &Facts<'_>) -> Map<String, Value> {
             "openmp": tch::utils::has_openmp(),
             "cpu_capability": libtorch::cpu_capability(),
             "libraries": others,
+            "loaded": other_versions,
         },
         "threads": {
             "cpus_allowed": status_field("Cpus_allowed_list"),
@@ -75,7 +77,9 @@ pub fn collect(facts: &Facts<'_>) -> Map<String, Value> {
         },
         "runtime": runtime(facts.variables),
         "hardware": hardware(&job.device),
-        "data": {"challenge": job.challenge, "arrays": facts.arrays},
+        "data": {
+            "challenge": job.challenge, "arrays": facts.arrays, "order_of_use": facts.order_of_use,
+        },
         "controls": facts.controls,
         "nondeterministic_operations": [],
         "artifact": {
@@ -84,6 +88,7 @@ pub fn collect(facts: &Facts<'_>) -> Map<String, Value> {
                 "name": "libtorch", "version": libtorch::version(), "build": libtorch::build(),
             },
             "libraries": mine,
+            "loaded": my_versions,
             "fault": null,
         },
     });

@@ -73,6 +73,8 @@ pub struct Facts<'a> {
     pub about: About,
     /// Dtype, shape and digest of each array, by name.
     pub arrays: &'a Map<String, Value>,
+    /// The arrays' names in the order in which they were used.
+    pub order_of_use: &'a [String],
 }
 
 /// One run: from the job of a session to results that the server has accepted.
@@ -83,6 +85,7 @@ pub struct Run<'a> {
     clock: Clock,
     controls: Vec<Value>,
     arrays: Map<String, Value>,
+    order_of_use: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -96,6 +99,7 @@ impl<'a> Run<'a> {
             clock: Clock::new(started),
             controls: environment::report(variables),
             arrays: Map::new(),
+            order_of_use: Vec::new(),
         }
     }
 
@@ -141,6 +145,7 @@ impl<'a> Run<'a> {
             controls: &self.controls,
             about,
             arrays: &self.arrays,
+            order_of_use: &self.order_of_use,
         }))?;
         self.clock.lap("manifest");
         session.finish(self.clock.total())?;
@@ -175,10 +180,10 @@ impl<'a> Run<'a> {
     fn array(&mut self, name: &str) -> Result<Array, RunError> {
         let array = self.session.array(name)?;
         let header = &array.header;
-        self.arrays.insert(
-            name.to_owned(),
-            json!({"dtype": header.dtype, "shape": header.shape, "sha256": header.sha256}),
-        );
+        let about = json!({"dtype": header.dtype, "shape": header.shape, "sha256": header.sha256});
+        if self.arrays.insert(name.to_owned(), about).is_none() {
+            self.order_of_use.push(name.to_owned());
+        }
         Ok(array)
     }
 
