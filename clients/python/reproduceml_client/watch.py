@@ -67,6 +67,7 @@ class Lines:
     TOOL = 3  # of sys.monitoring; none of those that debuggers and profilers reserve
 
     def __init__(self, files):
+        self._monitoring = getattr(sys, "monitoring", None)  # Python 3.12 and newer
         self._names = {}
         self._wanted = files
         self.executed = {name: set() for name in files}
@@ -82,7 +83,7 @@ class Lines:
     def __enter__(self):
         if not self._wanted:
             return self
-        monitoring = getattr(sys, "monitoring", None)
+        monitoring = self._monitoring
         if monitoring is None:
             sys.settrace(self._call)
             return self
@@ -94,7 +95,7 @@ class Lines:
     def __exit__(self, *exception):
         if not self._wanted:
             return
-        monitoring = getattr(sys, "monitoring", None)
+        monitoring = self._monitoring
         if monitoring is None:
             sys.settrace(None)
         else:
@@ -105,7 +106,7 @@ class Lines:
         name = self.name_of(code.co_filename)
         if name is not None:
             self.executed[name].add(line)
-        return sys.monitoring.DISABLE  # once is enough
+        return self._monitoring.DISABLE  # once is enough
 
     def _call(self, frame, event, argument):
         name = self.name_of(frame.f_code.co_filename)
