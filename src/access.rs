@@ -19,7 +19,7 @@ pub fn apply(args: &AccessArgs, mut config: ServerConfig) -> Result<ServerConfig
 }
 
 /// The token of the file, else the environment's, if there is one.
-pub fn token(args: &AccessArgs) -> Result<Option<Secret>, Failure> {
+fn token(args: &AccessArgs) -> Result<Option<Secret>, Failure> {
     let token = match (&args.token_file, std::env::var(TOKEN)) {
         (Some(file), _) => Some(Secret::from_file(file)),
         (None, Ok(text)) => Some(Secret::new(&text)),
