@@ -20,10 +20,8 @@ pub struct Launching {
 impl Launching {
     /// Finds what the place needs, and removes what a killed process left there.
     pub async fn at(place: &Place, study: &Study) -> Result<Self, Failure> {
+        check(place)?;
         match place.executor {
-            Executor::Docker if place.client.is_some() => Err(Failure::input(anyhow!(
-                "--client starts a program of this machine; add --executor local"
-            ))),
             Executor::Docker => {
                 let docker = Docker::connect().await.map_err(missing_docker)?;
                 let launcher = DockerLauncher::new(docker, study_label(study));
@@ -53,6 +51,16 @@ impl Launching {
             _socket: None,
         }
     }
+}
+
+/// Refuses a client of this machine for containers.
+pub fn check(place: &Place) -> Result<(), Failure> {
+    if place.client.is_some() && matches!(place.executor, Executor::Docker) {
+        return Err(Failure::input(anyhow!(
+            "--client starts a program of this machine; add --executor local"
+        )));
+    }
+    Ok(())
 }
 
 fn config(study: &Study, listen: Listen) -> ServerConfig {

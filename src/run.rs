@@ -8,7 +8,7 @@ use runner::{Models, Overrides, Plan, RunError, RunOptions, RunSummary, SideSumm
 use study::{Ending, Study};
 
 use crate::access;
-use crate::cli::{Cli, Control, Executor, RunArgs};
+use crate::cli::{Cli, Control, RunArgs};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
@@ -20,11 +20,7 @@ use crate::studies;
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let study = Arc::new(studies::open(cli)?);
-    if args.place.client.is_some() && matches!(args.place.executor, Executor::Docker) {
-        return Err(Failure::input(anyhow!(
-            "--client starts a program of this machine; add --executor local"
-        )));
-    }
+    places::check(&args.place)?;
     let home = Home::for_containers(&study)?;
     let _lock = study.lock()?;
     let store = Arc::new(study.store()?);
