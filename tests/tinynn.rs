@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{TestStudy, docker, lost, root, verdicts};
 
@@ -60,6 +60,24 @@ fn every_verdict_is_the_known_truth() {
         }
     }
     assert_eq!(funnel["analysed"], 9);
+
+    // The tests that the fixes brought tell the sides apart, for every bug that has a pair and tests.
+    let probed = study.call(&["--format", "json", "build", "probe"]).expect(&[0]).json();
+    for probe in probed["probes"].as_array().unwrap() {
+        assert_eq!(probe["buggy_passes"], false, "{probe}");
+        assert_eq!(probe["corrected_passes"], true, "{probe}");
+    }
+    let name = |one: &serde_json::Value| one["bug"].as_str().unwrap().to_owned();
+    let has_test = |bug: &String| !truth()[bug]["test"].is_null();
+    let expected: Vec<String> = verdicts.keys().filter(|bug| has_test(bug)).cloned().collect();
+    let found: BTreeSet<_> = probed["probes"].as_array().unwrap().iter().map(name).collect();
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+    // The others are named with their reason.
+    for left in probed["left_out"].as_array().unwrap() {
+        let bug = name(left);
+        let why = if has_test(&bug) { "no two artifacts" } else { "changed no test" };
+        assert!(left["reason"].as_str().unwrap().contains(why), "{left}");
+    }
     for test in analysis["tests"].as_array().unwrap() {
         for key in ["bug", "metric", "n_buggy", "n_corrected", "statistic", "p_value"] {
             assert!(test.get(key).is_some(), "a test without {key}");

@@ -18,7 +18,7 @@ use crate::log::LogFile;
 use crate::options::BuildOptions;
 use crate::plan;
 use crate::queue::find_clone;
-use crate::suits::{self, Assignment, Suited};
+use crate::suits::{self, Assignment, LeftOut, Suited};
 use crate::{layout, lock};
 
 /// What a fix's tests did on the two artifacts.
@@ -46,43 +46,63 @@ impl Probe {
     }
 }
 
+/// What a call of [`probe`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probes {
+    /// The bugs whose tests were run, in the study's order.
+    pub probes: Vec<Probe>,
+    /// All others.
+    pub left_out: Vec<LeftOut>,
+}
+
 /// Runs the tests that each fix brought or changed on both artifacts of its pair, in the sandbox of
-/// a build. Bugs without tests, or without a pair, are left out. What was probed before is read
-/// from `builds/probes/<bug>.json` unless an artifact has changed.
+/// a build. Bugs without tests, without a pair, or on a toolchain that does not say how to run tests
+/// are named as left out. What was probed before is read from `builds/probes/<bug>.json` unless an
+/// artifact has changed.
 ///
 /// # Errors
-/// As [`build`](crate::build), and if the toolchain has no `[probe]`.
-pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, BuildError> {
+/// As [`build`](crate::build).
+pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Probes, BuildError> {
     let _lock = study.lock()?;
     let bugs = plan::bugs(study, options)?;
     let clone = find_clone(study, options);
-    let Assignment { bugs, suited, .. } = suits::for_bugs(study, options, clone.as_deref(), bugs)?;
+    let Assignment { bugs, suited, left_out } =
+        suits::for_bugs(study, options, clone.as_deref(), bugs)?;
     let docker = Docker::connect().await?;
     gc::clean(&docker, study, false).await?;
     let pairs = pairs(study)?;
-    let mut probes = Vec::new();
+    let mut found = Probes { probes: Vec::new(), left_out };
     for (bug, Suited { toolchain, .. }) in bugs.iter().zip(&suited) {
-        let Some(recipe) = toolchain.recipe.probe.clone() else {
-            let text = format!(
-                "the toolchain {} does not say how to run tests (its toolchain.toml has no \
-                 [probe])",
-                toolchain.recipe.name
-            );
-            return Err(BuildError::Request(text));
+        let recipe = toolchain.recipe.probe.as_ref();
+        let (pair, fix, recipe) = match (pairs.get(&bug.id), &bug.fix, recipe) {
+            _ if bug.tests.is_empty() => {
+                found.leave_out(bug, "its fix changed no test".to_owned());
+                continue;
+            }
+            (Some(pair), Some(fix), Some(recipe)) => (pair, fix, recipe),
+            (None, ..) | (_, None, _) => {
+                let reason = "it has no two artifacts; `reproduceml build` makes them";
+                found.leave_out(bug, reason.to_owned());
+                continue;
+            }
+            (_, _, None) => {
+                let name = &toolchain.recipe.name;
+                let reason = format!(
+                    "the toolchain {name} does not say how to run tests (its toolchain.toml has \
+                     no [probe])"
+                );
+                found.leave_out(bug, reason);
+                continue;
+            }
         };
-        let (Some((buggy, corrected)), Some(fix)) = (pairs.get(&bug.id), &bug.fix) else {
-            continue;
-        };
-        if bug.tests.is_empty() {
-            continue;
-        }
+        let (buggy, corrected) = pair;
         let place = study.root().join("builds/probes").join(format!("{}.json", bug.id));
         let before: Option<Probe> =
             fs::read(&place).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         if let Some(probe) = before
             && (&probe.buggy, &probe.corrected, &probe.tests) == (buggy, corrected, &bug.tests)
         {
-            probes.push(probe);
+            found.probes.push(probe);
             continue;
         }
         let cancel = &options.cancel;
@@ -99,9 +119,15 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Vec<Probe>, 
         let json =
             serde_json::to_vec_pretty(&probe).map_err(|e| BuildError::io(&place)(e.into()))?;
         study::files::write_whole(&place, &json).map_err(BuildError::io(&place))?;
-        probes.push(probe);
+        found.probes.push(probe);
     }
-    Ok(probes)
+    Ok(found)
+}
+
+impl Probes {
+    fn leave_out(&mut self, bug: &Bug, reason: String) {
+        self.left_out.push(LeftOut { bug: bug.id.clone(), reason });
+    }
 }
 
 /// The two artifacts of each bug that has both.
