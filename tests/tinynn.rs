@@ -132,6 +132,37 @@ fn every_verdict_is_the_known_truth() {
     assert_eq!(std::fs::read(study.path().join("stats/results.csv")).unwrap(), before);
 }
 
+#[test]
+fn artifacts_that_are_the_same_need_no_run_for_their_verdict() {
+    if !docker("artifacts_that_are_the_same_need_no_run_for_their_verdict") {
+        return;
+    }
+    // Words of documentation alone: who names the bug wants to see that nothing differs.
+    let study = TestStudy::tinynn(&[]);
+    let file = study.path().join("study.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "\n[select]\nbugs = [\"pr41\"]\n").unwrap();
+    study.call(&["mine", "--offline"]).expect(&[0]);
+    let nothing = study.call(&["stats"]).expect(&[2]);
+    assert!(nothing.err.contains("no run of this study is finished"), "{}", nothing.err);
+
+    let built = study.call(&["--format", "json", "build"]).expect(&[0]).json();
+    assert_eq!(built["bugs"][0]["identical"], true);
+    let run = study.call(&["--format", "json", "run"]).expect(&[0]).json();
+    assert_eq!(run["made"], 0);
+    let analysis = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
+    assert_eq!(verdicts(&analysis)["pr41"], "identical");
+    let reason = analysis["verdicts"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("the same byte for byte"), "{reason}");
+    let funnel = study.call(&["--format", "json", "status"]).expect(&[0]).json();
+    assert_eq!(funnel["analysed"], 1, "{funnel:#}");
+    for form in ["table", "markdown", "csv"] {
+        study.call(&["--format", form, "stats"]).expect(&[0]);
+    }
+    let report = study.call(&["report"]).expect(&[0]);
+    assert!(!report.err.contains("panic"), "{}", report.err);
+}
+
 /// The digests of each run of a study, by side and run, from the results that `stats` wrote.
 fn fingerprints(study: &TestStudy) -> BTreeMap<(String, String), String> {
     let text = std::fs::read_to_string(study.path().join("stats/results.csv")).unwrap();
