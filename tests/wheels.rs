@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "common/toy.rs"]
+mod toy;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use common::{Told, docker, program, root};
+use common::{Told, docker};
 use serde_json::Value;
+use toy::Toy;
 
 /// What the package says in its releases, and the day of each.
 const RELEASES: [(&str, &str, &str); 3] = [
@@ -80,26 +83,16 @@ learning_rate = 0.1
 seed_policy = "per-run"
 "#;
 
-/// A study about the package, a folder that stands for the package index, and a home of the program
-/// with the toolchain of the package.
-struct World(tempfile::TempDir);
+/// The package's framework, and a folder that stands for the package index.
+struct World(Toy);
 
 impl World {
     fn new() -> Self {
-        let world = Self(tempfile::tempdir().unwrap());
-        for folder in ["index", "study/notes", "home/dockerfiles/toy-wheels"] {
-            std::fs::create_dir_all(world.at(folder)).unwrap();
-        }
-        for part in ["clients", "data"] {
-            std::os::unix::fs::symlink(root().join(part), world.at("home").join(part)).unwrap();
-        }
-        let toolchain = world.at("home/dockerfiles/toy-wheels");
-        let dockerfile = root().join("dockerfiles/debian-bookworm-tinynn/Dockerfile");
-        std::fs::copy(dockerfile, toolchain.join("Dockerfile")).unwrap();
-        std::fs::write(toolchain.join("smoke.py"), SMOKE).unwrap();
+        let world = Self(Toy::new("toy-wheels", RECIPE, SMOKE, STUDY));
+        let index = world.at("index");
+        std::fs::create_dir(&index).unwrap();
         let mut recipe = RECIPE.to_owned();
         for (number, date, text) in RELEASES {
-            let index = world.at("index");
             let made = Command::new("python3")
                 .args(["-c", MAKE_WHEEL, index.to_str().unwrap(), number, text])
                 .output()
@@ -111,17 +104,11 @@ impl World {
                  file = \"toy-{number}-py3-none-any.whl\"\nsha256 = \"{sha256}\"\n"
             );
         }
-        std::fs::write(toolchain.join("toolchain.toml"), recipe).unwrap();
-        std::fs::write(world.at("study/study.toml"), STUDY).unwrap();
-        std::fs::write(
-            world.at("study/notes/v1.1.0.md"),
-            "# Bug Fixes\n- the wrong a (#1)\n- what no release has (#3)\n",
-        )
-        .unwrap();
-        std::fs::write(world.at("study/notes/v1.2.0.md"), "# Bug Fixes\n- the wrong b (#2)\n")
-            .unwrap();
-        let clone = world.at("study/clone");
-        git(&clone, "2020-01-01", &["init", "-q", "-b", "main", "."]);
+        let toy = &world.0;
+        toy.write("home/dockerfiles/toy-wheels/toolchain.toml", &recipe);
+        let notes = "# Bug Fixes\n- the wrong a (#1)\n- what no release has (#3)\n";
+        toy.write("study/notes/v1.1.0.md", notes);
+        toy.write("study/notes/v1.2.0.md", "# Bug Fixes\n- the wrong b (#2)\n");
         let [(.., first), (.., second), (.., third)] = RELEASES;
         let last = third.replace("return 2", "return 3");
         for (message, day, text) in [
@@ -130,34 +117,21 @@ impl World {
             ("The right b (#2)", "2020-03-01", third),
             ("Three (#3)", "2020-04-01", &last),
         ] {
-            std::fs::create_dir_all(clone.join("src")).unwrap();
-            std::fs::write(clone.join("src/__init__.py"), text).unwrap();
-            git(&clone, day, &["add", "."]);
-            git(&clone, day, &["commit", "-q", "-m", message]);
+            toy.write("study/clone/src/__init__.py", text);
+            toy.commit(day, message);
         }
         world.call(&["mine", "--offline"]).expect(&[0]);
         world
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
-    }
-
-    fn edit(&self, from: &str, to: &str) {
-        let file = self.at("study/study.toml");
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.contains(from), "{text}");
-        std::fs::write(file, text.replace(from, to)).unwrap();
+        self.0.at(path)
     }
 
     /// Calls the program; pip finds what is in the folder `index` and nothing else.
     fn call(&self, arguments: &[&str]) -> Told {
-        let mut command = program(&["--study", self.at("study").to_str().unwrap()]);
-        command
-            .args(arguments)
-            .env("REPRODUCEML_HOME", self.at("home"))
-            .env("PIP_NO_INDEX", "1")
-            .env("PIP_FIND_LINKS", self.at("index"));
+        let mut command = self.0.command(arguments);
+        command.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", self.at("index"));
         Told::of(command.output().unwrap())
     }
 
@@ -167,20 +141,6 @@ impl World {
         let place = format!("study/artifacts/{id}/files/site/toy/__init__.py");
         std::fs::read_to_string(self.at(&place)).unwrap()
     }
-}
-
-fn git(folder: &Path, day: &str, arguments: &[&str]) {
-    std::fs::create_dir_all(folder).unwrap();
-    let when = format!("{day}T12:00:00Z");
-    let output = Command::new("git")
-        .args(["-c", "user.name=A", "-c", "user.email=a@example.org"])
-        .args(arguments)
-        .env("GIT_AUTHOR_DATE", &when)
-        .env("GIT_COMMITTER_DATE", &when)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The sides of a bug in what `build` printed: buggy, corrected.
@@ -236,7 +196,8 @@ fn a_fix_is_taken_back_in_the_earliest_wheel_that_has_it() {
         return;
     }
     let world = World::new();
-    world.edit("strategy = \"release\"", "strategy = \"overlay\"");
+    let overlay = STUDY.replace("strategy = \"release\"", "strategy = \"overlay\"");
+    world.0.write("study/study.toml", &overlay);
     let summary = world.call(&["--format", "json", "build", "pr1"]).expect(&[0]).json();
     let [buggy, corrected] = sides(&summary, "pr1");
     assert_eq!(
