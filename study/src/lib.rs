@@ -13,6 +13,7 @@ mod ids;
 mod layout;
 mod nightly;
 pub mod prune;
+pub mod reach;
 pub mod seed;
 pub mod selection;
 pub mod store;
@@ -26,6 +27,6 @@ pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
-    Ending, Evaluation, Factor, NightlyStage, Resolution, SeedPolicy, Strategy, UnknownWord,
-    Verdict,
+    Ending, Evaluation, Factor, NightlyStage, ReachAnswer, ReachStrength, Resolution, SeedPolicy,
+    Strategy, UnknownWord, Verdict,
 };

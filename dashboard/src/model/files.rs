@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use study::corpus::CorpusError;
+use study::reach::{self, Reached};
 use study::selection::Choice;
 use study::{Bug, BugId, Study, StudyError, Verdict};
 
 use super::analysis::Analysis;
 use super::labels::{self, Labels};
-use super::reach::{self, Reached};
 
 /// Time and size of each file, by which a change is seen.
 pub(crate) type Stamps = Vec<Option<(SystemTime, u64)>>;
@@ -69,9 +69,9 @@ impl Files {
             Ok(read) => files.labels = read,
             Err(error) => files.problems.push(error),
         }
-        match reach::read(study) {
+        match reach::of_own_workload(study) {
             Ok(reached) => files.reached = reached,
-            Err(error) => files.problems.push(error),
+            Err(error) => files.problems.push(error.to_string()),
         }
         match Analysis::read(&study.analysis_file()) {
             Ok(analysis) => files.analysis = analysis,
