@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use study::selection::Choice;
 use study::reach::Reached;
+use study::selection::Choice;
 use study::store::ExperimentState;
 use study::{ArtifactRecord, Bug, BugId, Evaluation};
 

@@ -16,10 +16,8 @@ pub(crate) const PER_PAGE: u64 = 100;
 /// The most bugs on a page.
 pub(crate) const MOST: u64 = 1000;
 
-const COLUMNS: &str =
-    "id, release, section, scope, resolution, label, build, reach, runs, verdict, lines, fixed, text";
-const KNOWN: &str =
-    "q, release, section, scope, resolution, label, build, reach, verdict, lost, sort, page, per, format";
+const COLUMNS: &str = "id, release, section, scope, resolution, label, build, reach, runs, verdict, lines, fixed, text";
+const KNOWN: &str = "q, release, section, scope, resolution, label, build, reach, verdict, lost, sort, page, per, format";
 
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
