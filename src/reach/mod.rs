@@ -19,6 +19,7 @@ use study::{ArtifactRecord, ArtifactStatus, Bug, BugId, Evaluation, Store, Study
 
 use self::args::{Depth, ReachArgs};
 use self::epoch::Watcher;
+pub use self::epoch::open_to_all;
 use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::home::Home;

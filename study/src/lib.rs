@@ -12,6 +12,7 @@ pub mod funnel;
 mod ids;
 mod layout;
 mod nightly;
+pub mod own_tests;
 pub mod prune;
 pub mod reach;
 pub mod seed;
