@@ -90,6 +90,7 @@ pub fn analyse_study(
     known_faults(&analysis, rules)?;
     analysis.add_identical(&input.identical, options.seed_policy);
     analysis.add_reach(&study::reach::of_own_workload(study).map_err(Failure::input)?);
+    analysis.own_tests = study::own_tests::read(study).map_err(Failure::input)?;
     analysis.inputs = Some(inputs);
     let file = study.analysis_file();
     let results = file.with_file_name("results.csv");

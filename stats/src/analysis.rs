@@ -9,6 +9,7 @@ use crate::signed_rank::SignedRank;
 use crate::spread::FlignerKilleen;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use study::own_tests::OwnTests;
 use study::reach::Reached;
 use study::{BugId, ReachAnswer, ReachStrength};
 
@@ -298,6 +299,8 @@ pub struct Analysis {
     pub families: Vec<Family>,
     /// The study's controls.
     pub controls: Controls,
+    /// What the fixes' own tests showed, by bug; no verdict rests on it.
+    pub own_tests: Vec<OwnTests>,
     /// How to read the numbers.
     pub notes: Vec<String>,
     /// What was left out, and what calls for care.

@@ -54,7 +54,8 @@ class Value:
                 self.numbers.append(float(value))
             yield "%s %r;" % (type(value).__name__, value)
         elif isinstance(value, (int, float)):
-            self.numbers.append(float(value) if abs(value) < 2.0 ** 1000 else float("inf"))
+            huge = isinstance(value, int) and abs(value) >= 2 ** 1000
+            self.numbers.append(float("inf") if huge else float(value))
             yield "%s;" % (float.hex(float(value)) if isinstance(value, float) else value)
         elif isinstance(value, complex):
             self.numbers += [value.real, value.imag]
@@ -118,7 +119,7 @@ def difference(values):
     if len(values) < 2 or not values[0].numbers:
         return None
     one, two = values[0].numbers, values[1].numbers
-    if len(two) == 1:
+    if values[1].kind in ("int", "float", "bool"):
         two = two * len(one)
     if len(one) != len(two):
         return None

@@ -38,7 +38,7 @@ pub(super) fn attention(snapshot: &Snapshot) -> Records {
     table
 }
 
-pub(super) const BUG: [(&str, Kind); 29] = [
+pub(super) const BUG: [(&str, Kind); 31] = [
     ("bug", Text),
     ("framework", Text),
     ("release", Text),
@@ -68,6 +68,8 @@ pub(super) const BUG: [(&str, Kind); 29] = [
     ("reach", Text),
     ("reach_strength", Text),
     ("reach_reason", Text),
+    ("own_tests", Text),
+    ("own_tests_reason", Text),
 ];
 
 pub(super) fn bugs(rows: &[&Row]) -> Records {
@@ -104,6 +106,8 @@ pub(super) fn bugs(rows: &[&Row]) -> Records {
             Cell::maybe(row.reach.as_ref().map(|found| found.answer)),
             Cell::maybe(row.reach.as_ref().map(|found| found.strength)),
             Cell::maybe(row.reach.as_ref().map(|found| &found.reason)),
+            Cell::maybe(row.own_tests.as_ref().map(|found| found.verdict)),
+            Cell::maybe(row.own_tests.as_ref().map(|found| &found.reason)),
         ]);
     }
     table

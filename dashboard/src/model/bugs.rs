@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use study::own_tests::OwnTests;
 use study::reach::Reached;
 use study::selection::Choice;
 use study::store::ExperimentState;
@@ -75,6 +76,8 @@ pub(crate) struct Row {
     pub invalid: Option<String>,
     /// What `reach` found about the study's workload.
     pub reach: Option<Reached>,
+    /// What the fix's own tests showed.
+    pub own_tests: Option<OwnTests>,
     pub verdict: Option<String>,
     pub verdict_reason: String,
     /// The step that lost it, and why.
@@ -136,6 +139,7 @@ impl Row {
             running: sum(|e| e.running),
             invalid: experiments.iter().find_map(|e| e.invalid.clone()),
             reach: files.reached.get(&bug.id).cloned(),
+            own_tests: files.own_tests.get(&bug.id).cloned(),
             verdict: verdict.map(|entry| entry.verdict.clone()),
             verdict_reason: verdict.map(|entry| entry.reason.clone()).unwrap_or_default(),
             lost: lost.map(|(step, reason)| (*step, (*reason).to_owned())),

@@ -139,6 +139,10 @@ fn head(app: &App, row: &Row, verdict: Option<&VerdictEntry>) -> Markup {
             @if let Some(found) = &row.reach {
                 dt { "reach" } dd { (found.answer) " " span.quiet { "(" (found.strength) ")" } ": " (found.reason) }
             }
+            @if let Some(found) = &row.own_tests {
+                dt { "its own tests" } dd { (badge(found.verdict.as_str())) " "
+                    span.quiet { "(" (found.equal_pairs) " of " (found.pairs) " pairs equal)" } ": " (found.reason) }
+            }
             @if let Some((step, reason)) = &row.lost {
                 dt { "lost at" } dd { a href={ "/bugs?lost=" (step) } { (step) } ": " (reason) }
             }

@@ -329,6 +329,20 @@ impl Filled {
         let file = study::reach::file(&self.study);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, lines).unwrap();
+        let own = study::own_tests::OwnTests {
+            bug: BugId::of_pull_request(1),
+            verdict: study::Verdict::Different,
+            reason: format!("tests {MARKUP}"),
+            pairs: 3,
+            equal_pairs: 1,
+            tests: 2,
+            evidence: true,
+            unsteady: vec![],
+            first: None,
+            buggy: artifact(1),
+            corrected: artifact(2),
+        };
+        study::own_tests::keep(&self.study, &[own]).unwrap();
     }
 
     pub async fn serve(&self) -> Handle {

@@ -207,6 +207,7 @@ pub fn sheets(analysis: &Analysis) -> Vec<Sheet> {
     }
     sheets.push(family_sheet(analysis));
     sheets.extend(control_sheet(analysis));
+    sheets.extend(own_test_sheet(analysis));
     sheets.extend(crate::paper::beside(analysis));
     sheets
 }
@@ -383,6 +384,26 @@ fn control_sheet(analysis: &Analysis) -> Option<Sheet> {
             of.to_string(),
             or_dash(rate, |rate| significant(rate, 3)),
             format!("[{}, {}]", significant(low, 3), significant(high, 3)),
+        ]);
+    }
+    Some(sheet)
+}
+
+/// One line a bug whose fix's own tests were run.
+fn own_test_sheet(analysis: &Analysis) -> Option<Sheet> {
+    if analysis.own_tests.is_empty() {
+        return None;
+    }
+    let head = ["bug", "on its own tests", "equal pairs", "tests", "evidence", "reason"];
+    let mut sheet = Sheet::new("The fixes' own tests on both artifacts", &head, usize::MAX);
+    for one in &analysis.own_tests {
+        sheet.rows.push(vec![
+            one.bug.to_string(),
+            one.verdict.to_string(),
+            format!("{}/{}", one.equal_pairs, one.pairs),
+            one.tests.to_string(),
+            if one.evidence { "yes" } else { "no" }.to_owned(),
+            one.reason.clone(),
         ]);
     }
     Some(sheet)
