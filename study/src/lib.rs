@@ -12,7 +12,9 @@ pub mod funnel;
 mod ids;
 mod layout;
 mod nightly;
+pub mod own_tests;
 pub mod prune;
+pub mod reach;
 pub mod seed;
 pub mod selection;
 pub mod store;
@@ -26,6 +28,6 @@ pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
-    Ending, Evaluation, Factor, NightlyStage, Resolution, SeedPolicy, Strategy, UnknownWord,
-    Verdict,
+    Ending, Evaluation, Factor, NightlyStage, ReachAnswer, ReachStrength, Resolution, SeedPolicy,
+    Strategy, UnknownWord, Verdict,
 };
