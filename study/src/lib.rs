@@ -15,6 +15,7 @@ mod nightly;
 pub mod prune;
 pub mod seed;
 pub mod selection;
+mod slurm;
 pub mod store;
 mod words;
 
@@ -24,8 +25,9 @@ pub use experiment::{Challenge, DataOrder, Experiment, Hyperparameters, ModelSpe
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
+pub use slurm::SlurmPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
-    Ending, Evaluation, Factor, NightlyStage, Resolution, SeedPolicy, Strategy, UnknownWord,
-    Verdict,
+    Ending, Evaluation, Factor, NightlyStage, NodeContainer, Resolution, SameHardware, SeedPolicy,
+    Strategy, UnknownWord, Verdict,
 };
