@@ -185,11 +185,47 @@ fn a_cluster_makes_the_runs_that_this_machine_makes_each_bug_on_one_class_of_nod
 }
 
 #[test]
+fn on_a_node_with_docker_a_run_is_kept_apart() {
+    let test = "on_a_node_with_docker_a_run_is_kept_apart";
+    if !docker(test) {
+        return;
+    }
+    let Some(cluster) = Cluster::start(test, &[("n1", "x")]) else { return };
+    let study = TestStudy::tinynn(&[
+        ("runs = 10", "runs = 1"),
+        ("epochs = 3", "epochs = 1"),
+        ("name = \"mlp\"", "name = \"Looks\"\nsource = \"probe.py\""),
+    ]);
+    let probe = common::root().join("tests/fixtures/probe.py");
+    std::fs::copy(probe, study.path().join("probe.py")).unwrap();
+    study.call(&["build", "pr21"]).expect(&[0]);
+    say(&study, "");
+    let file = study.path().join("study.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("container = \"none\"", "container = \"docker\"")).unwrap();
+    run(&cluster, &study, &["pr21"]).expect(&[0]);
+    for folder in folders(&study) {
+        let text = std::fs::read_to_string(folder.join("log.txt")).unwrap();
+        let found = text.lines().find_map(|line| line.strip_prefix("PROBE ")).unwrap();
+        let found: Value = serde_json::from_str(found).unwrap();
+        assert_ne!(found["uid"], 0, "{found}");
+        let none = "0000000000000000";
+        assert_eq!(found["capabilities"], json!([none, none, none, none, none]));
+        assert_eq!((&found["docker"], &found["writable"]), (&json!(false), &json!(["/tmp"])));
+        assert_eq!(found["memory"], (512_u32 << 20).to_string());
+    }
+    // Nodes without the image load it from the study.
+    let images = std::fs::read_dir(study.path().join("cache/images")).unwrap();
+    assert_eq!(images.count(), 1);
+}
+
+#[test]
 fn runs_that_lose_their_node_start_over_and_cancelled_ones_at_the_next_call() {
     let test = "runs_that_lose_their_node_start_over_and_cancelled_ones_at_the_next_call";
     if !docker(test) {
         return;
     }
+    // Two processors each.
     let Some(mut cluster) = Cluster::start(test, &[("n1", "x"), ("n2", "x")]) else { return };
     let study = built(2, &["pr21"], "setup = [\"sleep 4\"]");
 
@@ -210,18 +246,24 @@ fn runs_that_lose_their_node_start_over_and_cancelled_ones_at_the_next_call() {
     }
     cluster.start_node("n2");
 
-    // An array that somebody cancels: its runs did not fail, and the next call makes them.
-    let child = begin(&cluster, &study, &["pr21", "--runs", "3"], 2);
+    // An array that somebody cancels, of which one run waits: its runs did not fail, and the next
+    // call makes them.
+    cluster.ask("scontrol", &["update", "NodeName=n1", "State=DRAIN", "Reason=test"]);
+    let child = begin(&cluster, &study, &["pr21", "--runs", "4"], 2);
     let running = cluster.in_state("RUNNING");
     cluster.ask("scancel", &[running[0].split('_').next().unwrap()]);
     let summary = end(child).expect(&[1]).json();
-    let buggy = side(&summary, "buggy");
-    assert_eq!((&buggy["finished"], &buggy["failed"]), (&json!(2), &json!(0)), "{summary}");
-    let ending = &buggy["endings"][0];
-    assert_eq!((&ending["ending"], &ending["runs"]), (&json!("cancelled"), &json!([2])));
-    assert_eq!(ending["starts_over"], true, "{summary}");
-    let summary = run(&cluster, &study, &["pr21", "--runs", "3"]).expect(&[0]).json();
-    assert_eq!((&summary["made"], &side(&summary, "buggy")["finished"]), (&json!(2), &json!(3)));
+    for evaluation in ["buggy", "corrected"] {
+        let side = side(&summary, evaluation);
+        assert_eq!((&side["finished"], &side["failed"]), (&json!(2), &json!(0)), "{summary}");
+        let ending = &side["endings"][0];
+        assert_eq!((&ending["ending"], &ending["runs"]), (&json!("cancelled"), &json!([2, 3])));
+        assert_eq!(ending["starts_over"], true, "{summary}");
+    }
+    cluster.ask("scontrol", &["update", "NodeName=n1", "State=RESUME"]);
+    say(&study, "");
+    let summary = run(&cluster, &study, &["pr21", "--runs", "4"]).expect(&[0]).json();
+    assert_eq!((&summary["made"], &side(&summary, "buggy")["finished"]), (&json!(4), &json!(4)));
 }
 
 #[test]
@@ -278,7 +320,7 @@ fn killed_or_interrupted_on_a_cluster_nothing_is_doubled_and_nothing_stays() {
         return;
     }
     let Some(cluster) = Cluster::start(test, &[("n1", "x")]) else { return };
-    let study = built(2, &["pr21"], "setup = [\"sleep 2\"]");
+    let study = built(2, &["pr21"], "setup = [\"sleep 4\"]");
     let signal = |child: &Child, signal: &str| {
         let id = child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
@@ -299,8 +341,12 @@ fn killed_or_interrupted_on_a_cluster_nothing_is_doubled_and_nothing_stays() {
 
     // The next call cancels them, is interrupted, and leaves none.
     let mut child = begin(&cluster, &study, &["pr21"], 2);
-    until(10, || cluster.in_state("CANCELLED").len() == 4).expect("the first four");
-    until(10, || active() == 4).expect("four new ones");
+    let first = |job: &Vec<String>| job[0].split('_').next() == Some(number.as_str());
+    until(15, || {
+        let gone = cluster.jobs().iter().filter(|job| first(job)).all(|job| job[2] == "CANCELLED");
+        gone && active() == 4
+    })
+    .unwrap_or_else(|| panic!("{:?}\n{}", cluster.jobs(), cluster.logs()));
     signal(&child, "-INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let mut said = String::new();

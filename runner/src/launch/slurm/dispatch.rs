@@ -364,8 +364,9 @@ impl Dispatcher {
         }
     }
 
-    /// What is known of jobs that several looks at the queue did not show: what the accounts say,
-    /// else what the script left, else nothing.
+    /// What is known of jobs that several looks at the queue did not show. Of an array that is
+    /// still known, a task that never began and is not listed was cancelled while it waited: Slurm
+    /// keeps no record of such a task. Of others the accounts may know, else what the script left.
     async fn missing(&mut self, seen: &BTreeMap<JobId, Seen>) -> BTreeMap<JobId, Seen> {
         let mut lost = BTreeSet::new();
         for (id, followed) in &mut self.jobs {
@@ -377,19 +378,28 @@ impl Dispatcher {
         if lost.is_empty() {
             return BTreeMap::new();
         }
-        let accounts = self.commands.accounts(&lost.iter().map(|id| id.job).collect()).await;
+        let known: BTreeSet<u64> = seen.keys().map(|id| id.job).collect();
+        let began = |id: &JobId| self.jobs.get(id).is_some_and(|job| job.began.is_some());
+        let (cancelled, lost): (BTreeSet<JobId>, BTreeSet<JobId>) =
+            lost.into_iter().partition(|id| known.contains(&id.job) && !began(id));
+        let accounts = if lost.is_empty() {
+            Vec::new()
+        } else {
+            self.commands.accounts(&lost.iter().map(|id| id.job).collect()).await
+        };
         let accounts: BTreeMap<JobId, Seen> =
             accounts.into_iter().map(|seen| (seen.id, seen)).collect();
-        let unknown = |id: JobId| Seen {
+        let over = |id: JobId, end: End| Seen {
             id,
-            state: State::Ended(End::Forgotten),
+            state: State::Ended(end),
             code: None,
             node: String::new(),
             reason: String::new(),
         };
-        lost.into_iter()
-            .map(|id| (id, accounts.get(&id).cloned().unwrap_or_else(|| unknown(id))))
-            .collect()
+        let lost = lost.into_iter().map(|id| {
+            (id, accounts.get(&id).cloned().unwrap_or_else(|| over(id, End::Forgotten)))
+        });
+        lost.chain(cancelled.into_iter().map(|id| (id, over(id, End::Cancelled)))).collect()
     }
 
     /// A job is over: its secrets go, its end is recorded, and who waits for it is told.
