@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::anyhow;
-use runner::{Launch, Plan, RunOptions, SlurmLauncher, SlurmSetup};
+use runner::{Launch, Plan, PlannedRun, RunOptions, SlurmLauncher, SlurmSetup};
 use server::{Listen, Secret, ServerConfig, Tls};
 use study::{RunStatus, SlurmPolicy, Store, Study};
 
@@ -113,9 +113,13 @@ pub async fn launching(
     place: &Place,
     study: &Study,
     store: &Store,
+    home: &Home,
     plan: &Plan,
     certified: bool,
 ) -> Result<Launching, Failure> {
+    let Some(first) = plan.missing.first() else {
+        return Ok(Launching::nowhere(place, study));
+    };
     let mut begun = BTreeSet::new();
     for (experiment, _) in &plan.experiments {
         let runs = store.runs(&experiment.id())?;
@@ -125,7 +129,7 @@ pub async fn launching(
     }
     let (setup, listen) = setup(place, study, plan, begun)?;
     let sessions = setup.policy.jobs as usize * 2;
-    let (launcher, left) = SlurmLauncher::start(setup)
+    let (launcher, left) = SlurmLauncher::start(setup, &likely(study, home, first, listen))
         .await
         .map_err(|error| places::explain(runner::LaunchError::Slurm(error)))?;
     if left > 0 {
@@ -171,23 +175,7 @@ pub fn preview(place: &Place, study: &Study, home: &Home, plan: &Plan) -> Result
         return Ok(());
     };
     let (setup, listen) = setup(place, study, plan, BTreeSet::new())?;
-    let run = &study.config.run;
-    let launch = Launch {
-        name: first.key.to_string(),
-        bug: first.experiment.bug.to_string(),
-        folder: study.run_dir(&first.key),
-        image: first.artifact.image.clone(),
-        artifact: study.artifact_dir(&first.artifact.id).join("files"),
-        client: home.client(),
-        server: format!("tcp:{listen}"),
-        ticket: String::new(),
-        cache: Some(study.cache_dir().join("arrays")),
-        env: std::collections::BTreeMap::new(),
-        memory_mib: run.memory_mib,
-        time: std::time::Duration::from_secs(60 * u64::from(run.timeout_minutes)),
-        gpu: None,
-        scratch: None,
-    };
+    let launch = likely(study, home, first, listen);
     let (options, script) = setup.preview(&launch);
     let nodes = match setup.policy.same {
         study::SameHardware::Class => ", kept on nodes of one class for each bug",
@@ -204,6 +192,27 @@ pub fn preview(place: &Place, study: &Study, home: &Home, plan: &Plan) -> Result
         options.join(" "),
     );
     Ok(())
+}
+
+/// A run as it will be handed over, but for what only a running server knows.
+fn likely(study: &Study, home: &Home, run: &PlannedRun, listen: SocketAddr) -> Launch {
+    let config = &study.config.run;
+    Launch {
+        name: run.key.to_string(),
+        bug: run.experiment.bug.to_string(),
+        folder: study.run_dir(&run.key),
+        image: run.artifact.image.clone(),
+        artifact: study.artifact_dir(&run.artifact.id).join("files"),
+        client: home.client(),
+        server: format!("tcp:{listen}"),
+        ticket: String::new(),
+        cache: Some(study.cache_dir().join("arrays")),
+        env: std::collections::BTreeMap::new(),
+        memory_mib: config.memory_mib,
+        time: std::time::Duration::from_secs(60 * u64::from(config.timeout_minutes)),
+        gpu: None,
+        scratch: None,
+    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let launching = if plan.missing.is_empty() {
         Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
     } else if args.place.executor == Executor::Slurm {
-        cluster::launching(&args.place, &study, &store, &plan, args.access.tls_cert.is_some()).await?
+        let certified = args.access.tls_cert.is_some();
+        cluster::launching(&args.place, &study, &store, &home, &plan, certified).await?
     } else {
         Launching::at(&args.place, &study).await?
     };

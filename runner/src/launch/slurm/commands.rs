@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(super) struct Commands {
     name: String,
     /// The user they belong to.
     user: u32,
+    /// Where the commands lie; empty: on the PATH.
+    programs: PathBuf,
 }
 
 /// How long a command may take. They try a controller that does not answer again by themselves.
@@ -24,7 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(180);
 impl Commands {
     pub(super) fn new(name: String) -> Self {
         // SAFETY: it takes no memory and cannot fail.
-        Self { name, user: unsafe { libc::getuid() } }
+        Self { name, user: unsafe { libc::getuid() }, programs: PathBuf::new() }
+    }
+
+    /// The same with commands of another folder.
+    #[cfg(test)]
+    pub(super) fn within(programs: PathBuf) -> Self {
+        Self { programs, ..Self::new("reproduceml-test".to_owned()) }
     }
 
     /// Submits a script; the job's number.
@@ -97,7 +105,7 @@ impl Commands {
     /// the last moment of a program.
     pub(super) fn cancel_all_now(&self, limit: Duration) {
         let arguments = [format!("--user={}", self.user), format!("--name={}", self.name)];
-        let mut command = std::process::Command::new("scancel");
+        let mut command = std::process::Command::new(self.programs.join("scancel"));
         command.arg("--quiet").args(arguments).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let Ok(mut child) = command.spawn() else { return };
@@ -126,7 +134,7 @@ impl Commands {
     }
 
     async fn call(&self, program: &'static str, arguments: &[String]) -> Result<Output, SlurmError> {
-        let mut command = tokio::process::Command::new(program);
+        let mut command = tokio::process::Command::new(self.programs.join(program));
         command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).env("LC_ALL", "C");
         // Habits of people that would change what is read here.
         for name in habits(std::env::vars_os().map(|(name, _)| name)) {

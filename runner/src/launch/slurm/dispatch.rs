@@ -63,7 +63,9 @@ pub(super) struct Dispatcher {
     placed: Placed,
     nodes: Nodes,
     /// The classes of nodes that can take a run.
-    can: Vec<Class>,
+    can: BTreeSet<Class>,
+    /// Those that cannot, with what the cluster says of it.
+    cannot: BTreeMap<Class, String>,
     longest: usize,
     jobs: BTreeMap<JobId, Followed>,
     /// Runs that are not handed over yet, since the cluster takes none now.
@@ -83,29 +85,33 @@ const UNSEEN: u32 = 3;
 const STUCK: &[&str] = &["Limit", "Invalid", "BadConstraints", "NodeNotAvail", "JobHeld", "Admin"];
 
 impl Dispatcher {
-    /// Asks the cluster for its nodes and which of them can take a run.
+    /// Asks the cluster for its nodes and whether any of them can take the `first` run.
     pub(super) async fn new(
         setup: SlurmSetup,
         commands: Commands,
         journal: Journal,
+        first: &Launch,
     ) -> Result<Self, SlurmError> {
         let placed = Placed::read(nodes::file(&setup.folder()), &setup.begun)?;
         let longest = commands.longest_array().await?.min(1000) as usize;
         let nodes = Nodes::read(&commands.nodes().await?, &setup.policy);
-        Ok(Self {
+        let mut dispatcher = Self {
             setup,
             commands,
             journal,
             placed,
             nodes,
-            can: Vec::new(),
+            can: BTreeSet::new(),
+            cannot: BTreeMap::new(),
             longest,
             jobs: BTreeMap::new(),
             waiting: Vec::new(),
             refused: Vec::new(),
             batches: 0,
             silent: None,
-        })
+        };
+        dispatcher.place(&first.bug, first).await?;
+        Ok(dispatcher)
     }
 
     /// Takes requests until nobody is left to make them.
@@ -275,35 +281,47 @@ impl Dispatcher {
         let policy = self.setup.policy.clone();
         if policy.same == SameHardware::Any {
             let spared = policy.exclude.iter().map(|nodes| format!("--exclude={nodes}"));
-            return Ok((None, spared.collect()));
+            let placement: Vec<String> = spared.collect();
+            if self.can.is_empty() {
+                self.try_on(launch, &placement).await?.map_err(|said| no_class(&said))?;
+                self.can.insert(Class::default());
+            }
+            return Ok((None, placement));
         }
-        if self.can.is_empty() {
-            self.can = self.able(launch).await?;
+        loop {
+            let Some(class) = self.placed.choose(bug, &self.nodes, &self.cannot)? else {
+                let said = self.cannot.values().next().map_or("", String::as_str);
+                return Err(no_class(said));
+            };
+            let placement = self.nodes.keep_on(&class, &policy);
+            if !self.can.contains(&class) {
+                if let Err(said) = self.try_on(launch, &placement).await? {
+                    tracing::debug!("no runs on {class}: {said}");
+                    self.cannot.insert(class, said);
+                    continue;
+                }
+                self.can.insert(class.clone());
+            }
+            self.placed.fix(bug, &class)?;
+            return Ok((Some(class), placement));
         }
-        let class = self.placed.of(bug, &self.nodes, &self.can)?;
-        let options = self.nodes.keep_on(&class, &policy);
-        Ok((Some(class), options))
     }
 
-    /// The classes of nodes of which the cluster says that they could take such a run.
-    async fn able(&self, launch: &Launch) -> Result<Vec<Class>, SlurmError> {
+    /// Whether a run could ever have a node there; if not, what the cluster says.
+    async fn try_on(
+        &self,
+        launch: &Launch,
+        placement: &[String],
+    ) -> Result<Result<(), String>, SlurmError> {
         let script = self.setup.folder().join("probe.sh");
         write(&script, b"#!/bin/bash\n")?;
-        let mut able = Vec::new();
-        let mut said = String::new();
-        for (class, _) in self.nodes.classes() {
-            let placement = self.nodes.keep_on(class, &self.setup.policy);
-            let batch = Batch { placement: &placement, ..self.batch() };
-            match self.commands.could_run(&batch.options(launch, 1), &script).await {
-                Ok(()) => able.push(class.clone()),
-                Err(SlurmError::Refused { said: reason, .. }) => {
-                    tracing::debug!("no runs on {class}: {reason}");
-                    said = format!(": {reason}");
-                }
-                Err(error) => return Err(error),
-            }
+        let batch = Batch { placement, ..self.batch() };
+        match self.commands.could_run(&batch.options(launch, 1), &script).await {
+            Ok(()) => Ok(Ok(())),
+            Err(error) if passes(&error) => Err(error),
+            Err(SlurmError::Refused { said, .. }) => Ok(Err(said)),
+            Err(error) => Err(error),
         }
-        if able.is_empty() { Err(SlurmError::NoClass { said }) } else { Ok(able) }
     }
 
     /// One look at the queue, and what follows of it for each job.
@@ -472,6 +490,12 @@ impl Followed {
             reason.clone_into(&mut self.told);
         }
     }
+}
+
+/// What is said where no node can take a run.
+fn no_class(said: &str) -> SlurmError {
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    SlurmError::NoClass { said }
 }
 
 /// Whether a cluster that refuses now may take the same jobs later.

@@ -15,6 +15,8 @@ mod job;
 mod journal;
 mod nodes;
 mod script;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -187,17 +189,25 @@ const LAST_MOMENT: Duration = Duration::from_millis(1200);
 
 impl SlurmLauncher {
     /// Cancels what an earlier, killed call left in the queue (their number is the second value),
-    /// asks the cluster for its nodes and whether any of them can take a run, and then waits for
-    /// runs.
+    /// asks the cluster for its nodes and whether any of them can take the `first` run, and then
+    /// waits for runs.
     ///
     /// # Errors
     /// [`SlurmError`] with what is missing.
-    pub async fn start(setup: SlurmSetup) -> Result<(Self, usize), SlurmError> {
+    pub async fn start(setup: SlurmSetup, first: &Launch) -> Result<(Self, usize), SlurmError> {
         let commands = Commands::new(setup.name.clone());
+        Self::start_with(setup, commands, first).await
+    }
+
+    async fn start_with(
+        setup: SlurmSetup,
+        commands: Commands,
+        first: &Launch,
+    ) -> Result<(Self, usize), SlurmError> {
         let mut journal = Journal::read(&setup.folder())?;
         let left = cancel_leftovers(&commands, &mut journal).await?;
         let (requests, receiver) = mpsc::unbounded_channel();
-        let dispatcher = Dispatcher::new(setup.clone(), commands.clone(), journal).await?;
+        let dispatcher = Dispatcher::new(setup.clone(), commands.clone(), journal, first).await?;
         let dispatcher = tokio::spawn(dispatcher.follow(receiver));
         Ok((Self { setup, commands, requests, dispatcher }, left))
     }

@@ -27,7 +27,7 @@ const TRAITS: &[&str] = &[
 ];
 
 /// What nodes of one class have in common, by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Class(BTreeMap<String, String>);
 
@@ -71,6 +71,7 @@ impl Nodes {
         Self(classes)
     }
 
+    #[cfg(test)]
     pub(super) fn classes(&self) -> impl Iterator<Item = (&Class, usize)> {
         self.0.iter().map(|(class, nodes)| (class, nodes.len()))
     }
@@ -153,17 +154,17 @@ impl Placed {
         Ok(Self { path, classes })
     }
 
-    /// The class of a bug's runs: the one it has, else of those that `can` take it the one with the
-    /// fewest bugs a node. It is on disk when this returns.
-    pub(super) fn of(
-        &mut self,
+    /// The class that a bug's runs are to go to: the one it has, else of those that are not
+    /// `refused` the one with the fewest bugs a node; `None` if none is left.
+    pub(super) fn choose(
+        &self,
         bug: &str,
         nodes: &Nodes,
-        can: &[Class],
-    ) -> Result<Class, SlurmError> {
+        refused: &BTreeMap<Class, String>,
+    ) -> Result<Option<Class>, SlurmError> {
         if let Some(class) = self.classes.get(bug) {
-            if nodes.0.contains_key(class) && can.contains(class) {
-                return Ok(class.clone());
+            if nodes.0.contains_key(class) && !refused.contains_key(class) {
+                return Ok(Some(class.clone()));
             }
             return Err(SlurmError::ClassGone {
                 bug: bug.to_owned(),
@@ -177,14 +178,20 @@ impl Placed {
             // Bugs a node, compared as whole numbers.
             (bugs * 1_000_000 / nodes, usize::MAX - nodes)
         };
-        let chosen = can.iter().min_by_key(|class| load(class)).cloned();
-        let chosen = chosen.ok_or_else(|| SlurmError::NoClass { said: String::new() })?;
-        self.classes.insert(bug.to_owned(), chosen.clone());
+        let left = nodes.0.keys().filter(|class| !refused.contains_key(class));
+        Ok(left.min_by_key(|class| load(class)).cloned())
+    }
+
+    /// Records the class of a bug's runs; it is on disk when this returns.
+    pub(super) fn fix(&mut self, bug: &str, class: &Class) -> Result<(), SlurmError> {
+        if self.classes.get(bug) == Some(class) {
+            return Ok(());
+        }
+        self.classes.insert(bug.to_owned(), class.clone());
         let text = serde_json::to_vec_pretty(&self.classes)
             .map_err(|source| SlurmError::Damaged { path: self.path.clone(), source })?;
         study::files::write_whole(&self.path, &text)
-            .map_err(|source| SlurmError::Io { path: self.path.clone(), source })?;
-        Ok(chosen)
+            .map_err(|source| SlurmError::Io { path: self.path.clone(), source })
     }
 }
 
@@ -259,12 +266,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("slurm/classes.json");
         let nodes = Nodes::read(&cluster(), &policy("class", None));
-        let can: Vec<Class> = nodes.classes().map(|(class, _)| class.clone()).collect();
+        let none = BTreeMap::new();
         let mut placed = Placed::read(path.clone(), &BTreeSet::new()).unwrap();
         let mut took = BTreeMap::new();
         for bug in ["pr1", "pr2", "pr3", "pr4"] {
-            let class = placed.of(bug, &nodes, &can).unwrap();
-            assert_eq!(placed.of(bug, &nodes, &can).unwrap(), class);
+            let class = placed.choose(bug, &nodes, &none).unwrap().unwrap();
+            placed.fix(bug, &class).unwrap();
+            assert_eq!(placed.choose(bug, &nodes, &none).unwrap().as_ref(), Some(&class));
             *took.entry(class).or_insert(0) += 1;
         }
         let most = took.iter().find(|(_, bugs)| **bugs == 2).unwrap().0;
@@ -273,13 +281,14 @@ mod tests {
         // Another call: what has runs stays, what has none is free again.
         let begun = BTreeSet::from(["pr1".to_owned()]);
         let first = placed.classes["pr1"].clone();
-        let mut placed = Placed::read(path.clone(), &begun).unwrap();
-        assert_eq!(placed.of("pr1", &nodes, &can).unwrap(), first);
+        let placed = Placed::read(path.clone(), &begun).unwrap();
+        assert_eq!(placed.choose("pr1", &nodes, &none).unwrap().as_ref(), Some(&first));
         assert!(!placed.classes.contains_key("pr2"));
-        let others: Vec<Class> = can.iter().filter(|class| **class != first).cloned().collect();
-        let error = placed.of("pr1", &nodes, &others).unwrap_err().to_string();
+        let refused = BTreeMap::from([(first, "no".to_owned())]);
+        let error = placed.choose("pr1", &nodes, &refused).unwrap_err().to_string();
         assert!(error.contains("pr1") && error.contains("classes.json"), "{error}");
-        assert!(placed.of("pr9", &nodes, &[]).is_err());
+        let all = nodes.classes().map(|(class, _)| (class.clone(), String::new())).collect();
+        assert_eq!(placed.choose("pr9", &nodes, &all).unwrap(), None);
         std::fs::write(&path, "no json").unwrap();
         assert!(Placed::read(path, &begun).is_err());
     }
