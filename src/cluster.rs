@@ -37,7 +37,9 @@ pub fn options(study: &Study, args: &RunArgs, home: &Home) -> Result<RunOptions,
         None | Some(0) => policy.jobs,
         Some(jobs) => jobs,
     };
-    Ok(RunOptions { jobs: jobs as usize, client: home.client(), gpus: Vec::new() })
+    // A plan alone changes nothing of the study.
+    let client = if args.dry_run { home.client() } else { Home::for_nodes(study)?.client() };
+    Ok(RunOptions { jobs: jobs as usize, client, gpus: Vec::new() })
 }
 
 /// Where the server listens, and the name by which nodes reach it if that is another.
@@ -50,7 +52,9 @@ fn addresses(
         None => (None, None),
         Some(text) => match text.rsplit_once(':') {
             // An IPv6 address in brackets, or none.
-            Some((name, port)) if !port.ends_with(']') && !name.contains(':') | name.ends_with(']') => {
+            Some((name, port))
+                if !port.ends_with(']') && !name.contains(':') | name.ends_with(']') =>
+            {
                 let port = port.parse::<u16>().map_err(|_| {
                     Failure::input(anyhow!(
                         "slurm.server is `{text}`; expected a name or a name and a port, like \

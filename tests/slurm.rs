@@ -115,11 +115,8 @@ fn a_cluster_makes_the_runs_that_this_machine_makes_each_bug_on_one_class_of_nod
     let bugs = ["pr16", "pr21"];
     let study = built(3, &bugs, "");
     let local = TestStudy::from_definition("quick-tinynn", &[]);
-    let copied = Command::new("cp")
-        .args(["-r", "-T"])
-        .args([study.path(), local.path()])
-        .status()
-        .unwrap();
+    let copied =
+        Command::new("cp").args(["-r", "-T"]).args([study.path(), local.path()]).status().unwrap();
     assert!(copied.success());
     local.call(&["run", "pr16", "pr21", "--executor", "local"]).expect(&[0]);
 
@@ -232,7 +229,8 @@ fn runs_that_lose_their_node_start_over_and_cancelled_ones_at_the_next_call() {
     // Two runs on each node. One node dies; on the other, somebody more urgent comes.
     let child = begin(&cluster, &study, &["pr21"], 4);
     cluster.kill_node("n2");
-    let urgent = ["-p", "urgent", "-w", "n1", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1"];
+    let urgent =
+        ["-p", "urgent", "-w", "n1", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1"];
     cluster.ask("sbatch", &urgent);
     let told = end(child).expect(&[0]);
     for said in ["starts over: preempted: job", "starts over: node-lost: job"] {
@@ -272,7 +270,8 @@ fn what_takes_too_long_is_ended_and_what_a_cluster_refuses_is_said() {
     if !docker(test) {
         return;
     }
-    let Some(cluster) = Cluster::start(test, &[("n1", "x")]) else { return };
+    let nodes = [("n1", "x"), ("n2", "x"), ("n3", "gpu")];
+    let Some(cluster) = Cluster::start(test, &nodes) else { return };
     let study = built(1, &["pr21"], "setup = [\"sleep 100\"]\noptions = [\"--comment=slow\"]");
     let child = begin(&cluster, &study, &["pr21", "--only", "buggy"], 1);
     let job = cluster.in_state("RUNNING").remove(0);
@@ -294,13 +293,19 @@ fn what_takes_too_long_is_ended_and_what_a_cluster_refuses_is_said() {
     refused("partition = \"nowhere\"", 3, &["no node", "[slurm]"]);
     refused("memory_mib = 9999999", 3, &["no node", "not available"]);
     refused("options = [\"--array=1-9\"]", 2, &["slurm.options", "--array=1-9"]);
-    refused("gpus = 1", 3, &["no node"]);
+    refused("gpu_type = \"h100\"", 3, &["no node"]);
     // A node that lacks a program, and one that does not see the study.
-    let python = run(&cluster, &study, &["pr21", "--python", "/nowhere/python3"]);
-    say(&study, "");
-    assert_eq!(python.code, 3, "{}", python.err);
+    say(&study, "exclude = \"n[2-3]\"");
     let python = run(&cluster, &study, &["pr21", "--python", "/nowhere/python3"]).expect(&[3]);
     assert!(python.err.contains("n1 has no /nowhere/python3"), "{}", python.err);
+
+    // A run with a GPU goes where there is one; the other side failed and is not made again.
+    say(&study, "gpu_type = \"a100\"");
+    run(&cluster, &study, &["pr21", "--only", "corrected"]).expect(&[1]);
+    let of_bug = &jobs(&study)["pr21"];
+    let on_gpu = of_bug.iter().find(|job| job["state"] == "Completed").unwrap();
+    assert_eq!(on_gpu["node"], "n3");
+    assert!(on_gpu["sbatch"].as_array().unwrap().contains(&json!("--gres=gpu:a100:1")));
 
     // Where there is no Slurm, and where the study says nothing of it.
     let mut nowhere = on(&cluster, &study, &["pr21"]);

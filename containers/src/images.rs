@@ -172,11 +172,13 @@ impl Docker {
         };
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(failed)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(failed)?;
         let mut archive = Box::pin(self.client.export_image(name));
         while let Some(piece) = archive.next().await {
-            let piece = piece
-                .map_err(|error| ContainerError::daemon(format!("save the image {name}"), &error))?;
+            let piece = piece.map_err(|error| {
+                ContainerError::daemon(format!("save the image {name}"), &error)
+            })?;
             io::Write::write_all(&mut file, &piece).map_err(failed)?;
         }
         file.as_file().sync_all().map_err(failed)?;

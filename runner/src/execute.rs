@@ -235,12 +235,12 @@ impl<L: Launcher> Work<'_, L> {
         std::fs::create_dir_all(&folder).map_err(io_error(&folder))?;
         let log_path = folder.join("log.txt");
         let mut log = File::create(&log_path).map_err(io_error(&log_path))?;
-        let launch =
-            self.launching.launch(key, &planned.experiment.bug, &planned.artifact, gpu.clone()).ok_or_else(|| {
-                RunError::NoArtifact {
-                    id: planned.artifact.id.to_string(),
-                    path: self.study.artifact_dir(&planned.artifact.id),
-                }
+        let launch = self
+            .launching
+            .launch(key, &planned.experiment.bug, &planned.artifact, gpu.clone())
+            .ok_or_else(|| RunError::NoArtifact {
+                id: planned.artifact.id.to_string(),
+                path: self.study.artifact_dir(&planned.artifact.id),
             })?;
         if let Some(reason) = &planned.again {
             self.store.supersede_run(key, reason)?;

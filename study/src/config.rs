@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, SlurmPolicy, Strategy};
+use crate::{
+    BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, SlurmPolicy, Strategy,
+};
 
 /// Why `study.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -76,9 +76,33 @@ fn seconds() -> u32 {
 
 /// Options of `sbatch` that this program gives itself, long and short.
 const OWN_OPTIONS: &[&str] = &[
-    "--array", "-a", "--chdir", "-D", "--error", "-e", "--exclude", "-x", "--export", "--hold",
-    "-H", "--input", "-i", "--job-name", "-J", "--no-requeue", "--nodelist", "-w", "--open-mode",
-    "--output", "-o", "--parsable", "--requeue", "--test-only", "--wait", "-W", "--wrap",
+    "--array",
+    "-a",
+    "--chdir",
+    "-D",
+    "--error",
+    "-e",
+    "--exclude",
+    "-x",
+    "--export",
+    "--hold",
+    "-H",
+    "--input",
+    "-i",
+    "--job-name",
+    "-J",
+    "--no-requeue",
+    "--nodelist",
+    "-w",
+    "--open-mode",
+    "--output",
+    "-o",
+    "--parsable",
+    "--requeue",
+    "--test-only",
+    "--wait",
+    "-W",
+    "--wrap",
 ];
 
 impl SlurmPolicy {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A node: its name, and the features that it says it has.
+/// A node: its name, and the features that it says it has. One with the feature `gpu` says that it
+/// has one of type `a100` too.
 pub type Node = (&'static str, &'static str);
 
 /// A running cluster.
@@ -90,19 +91,25 @@ impl Cluster {
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\nReturnToService=2\n\
              SlurmdTimeout=5\nKillWait=1\nMinJobAge=3600\nCompleteWait=0\n\
              PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n\
-             SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,\
+             GresTypes=gpu\nSchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,\
              bf_interval=1\n",
             ctld = ports[0],
         );
         for ((name, features), port) in nodes.iter().zip(&ports[1..]) {
             text += &format!(
                 "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 \
-                 RealMemory=4000 Feature={features}\n"
+                 RealMemory=4000 Feature={features}{gres}\n",
+                gres = if *features == "gpu" { " Gres=gpu:a100:1" } else { "" },
             );
         }
         text += "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1\n\
                  PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9\n";
         std::fs::write(self.config(), text).unwrap();
+        // Any file does for a device that nothing opens.
+        let gpus = nodes.iter().filter(|(_, features)| *features == "gpu");
+        let gpus =
+            gpus.map(|(name, _)| format!("NodeName={name} Name=gpu Type=a100 File=/dev/null\n"));
+        std::fs::write(self.path("gres.conf"), gpus.collect::<String>()).unwrap();
         std::fs::write(self.path("cgroup.conf"), "CgroupAutomount=no\n").unwrap();
     }
 
@@ -181,7 +188,8 @@ impl Cluster {
 
     /// A node dies with all that runs on it.
     pub fn kill_node(&mut self, name: &str) {
-        let jobs = self.ask("squeue", &["-h", "--array", "--states=running", "-w", name, "-o", "%A"]);
+        let jobs =
+            self.ask("squeue", &["-h", "--array", "--states=running", "-w", name, "-o", "%A"]);
         let at = self.daemons.iter().position(|(its, _)| its == name).unwrap();
         let (_, mut slurmd) = self.daemons.remove(at);
         slurmd.kill().unwrap();
@@ -258,4 +266,3 @@ pub fn until(seconds: u64, mut holds: impl FnMut() -> bool) -> Option<()> {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
-

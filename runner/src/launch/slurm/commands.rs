@@ -46,7 +46,8 @@ impl Commands {
         all.push(script.to_string_lossy().into_owned());
         let said = said(&self.call("sbatch", &all).await?, "sbatch")?;
         // `12`, or `12;cluster`.
-        let number = said.lines().last().and_then(|line| line.split(';').next()?.trim().parse().ok());
+        let number =
+            said.lines().last().and_then(|line| line.split(';').next()?.trim().parse().ok());
         number.ok_or_else(|| SlurmError::Strange { program: "sbatch", said })
     }
 
@@ -133,7 +134,11 @@ impl Commands {
         Ok(size.unwrap_or(1001_u32).saturating_sub(1).max(1))
     }
 
-    async fn call(&self, program: &'static str, arguments: &[String]) -> Result<Output, SlurmError> {
+    async fn call(
+        &self,
+        program: &'static str,
+        arguments: &[String],
+    ) -> Result<Output, SlurmError> {
         let mut command = tokio::process::Command::new(self.programs.join(program));
         command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).env("LC_ALL", "C");
         // Habits of people that would change what is read here.

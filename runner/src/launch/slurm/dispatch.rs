@@ -241,10 +241,8 @@ impl Dispatcher {
             runs.iter().map(|run| below_runs(&self.setup.study, &run.launch.folder)).collect();
         let options = batch.options(&first.launch, runs.len());
         let script = batch.script(&root, &below, &first.launch);
-        let handed = Handed {
-            job: None,
-            runs: runs.iter().map(|run| run.launch.folder.clone()).collect(),
-        };
+        let handed =
+            Handed { job: None, runs: runs.iter().map(|run| run.launch.folder.clone()).collect() };
         self.journal.enter(nonce, handed)?;
         let names = Names::of(nonce);
         let images = self.setup.images();
@@ -414,9 +412,9 @@ impl Dispatcher {
             node: String::new(),
             reason: String::new(),
         };
-        let lost = lost.into_iter().map(|id| {
-            (id, accounts.get(&id).cloned().unwrap_or_else(|| over(id, End::Forgotten)))
-        });
+        let lost = lost
+            .into_iter()
+            .map(|id| (id, accounts.get(&id).cloned().unwrap_or_else(|| over(id, End::Forgotten))));
         lost.chain(cancelled.into_iter().map(|id| (id, over(id, End::Cancelled)))).collect()
     }
 
@@ -444,8 +442,8 @@ impl Dispatcher {
         let answer = match (end, code) {
             (End::Failed, Some(script_status::NOT_SHARED)) => {
                 let root = self.setup.study.display();
-                let said = last_line(&out)
-                    .unwrap_or_else(|| format!("{} does not see {root}", seen.node));
+                let said =
+                    last_line(&out).unwrap_or_else(|| format!("{} does not see {root}", seen.node));
                 Err(SlurmError::NotShared { said })
             }
             (End::Failed, Some(script_status::NO_PROGRAM)) => {
@@ -558,8 +556,7 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_asked_again_and_what_may_not_is_said() {
-        let refused =
-            |said: &str| SlurmError::Refused { program: "sbatch", said: said.to_owned() };
+        let refused = |said: &str| SlurmError::Refused { program: "sbatch", said: said.to_owned() };
         for said in [
             "Unable to contact slurm controller (connect failure)",
             "Batch job submission failed: Socket timed out on send/recv operation",

@@ -271,7 +271,8 @@ mod tests {
                 assert!(exit.describe().contains("5_0"), "{}", exit.describe());
             }
         }
-        let seen = Seen { node: String::new(), ..Seen::read(&line(["5", "FAILED", "", "", ""])).unwrap() };
+        let seen =
+            Seen { node: String::new(), ..Seen::read(&line(["5", "FAILED", "", "", ""])).unwrap() };
         let gone = exit(&seen, End::Forgotten, None, String::new(), 0.0);
         assert_eq!(gone.ending(), Some(E::NodeLost));
         assert_eq!(exit(&seen, End::Forgotten, Some(0), String::new(), 0.0).ending(), None);

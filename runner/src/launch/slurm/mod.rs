@@ -90,8 +90,8 @@ pub enum SlurmError {
     },
     /// A node does not see what it should.
     #[error(
-        "{said}; the study's folder and this program's clients/python must lie on a file system \
-         that the nodes share, at the same path (docs/guide/cluster.md)"
+        "{said}; the study's folder must lie on a file system that the nodes share, at the same \
+         path (docs/guide/cluster.md)"
     )]
     NotShared {
         /// Which node, and what it does not see.
@@ -215,16 +215,14 @@ impl SlurmLauncher {
     /// The images that these runs need and that nodes do not find yet, with the archive to make.
     pub fn images_to_save(&self, images: &BTreeSet<String>) -> Vec<(String, PathBuf)> {
         let Some(folder) = self.setup.images() else { return Vec::new() };
-        let archives = images.iter().map(|image| (image.clone(), script::image_archive(&folder, image)));
+        let archives =
+            images.iter().map(|image| (image.clone(), script::image_archive(&folder, image)));
         archives.filter(|(_, path)| !path.exists()).collect()
     }
 }
 
 /// Cancels every job of the study and takes back its runs; how many jobs there were.
-async fn cancel_leftovers(
-    commands: &Commands,
-    journal: &mut Journal,
-) -> Result<usize, SlurmError> {
+async fn cancel_leftovers(commands: &Commands, journal: &mut Journal) -> Result<usize, SlurmError> {
     journal.withdraw();
     // Also of a study that was moved since, whose jobs had another name.
     let written = journal.jobs().into_iter().map(|job| JobId { job, task: None });

@@ -83,7 +83,11 @@ impl Nodes {
         let mut others: Vec<&str> = policy.exclude.iter().map(String::as_str).collect();
         if let Some(nodes) = its.filter(|nodes| nodes.len() == 1 && self.0.len() > 1) {
             let wanted = nodes.iter().map(|node| format!("--nodelist={node}"));
-            return others.iter().map(|spared| format!("--exclude={spared}")).chain(wanted).collect();
+            return others
+                .iter()
+                .map(|spared| format!("--exclude={spared}"))
+                .chain(wanted)
+                .collect();
         }
         let rest = self.0.iter().filter(|(one, _)| *one != class);
         others.extend(rest.flat_map(|(_, nodes)| nodes).map(String::as_str));
@@ -216,10 +220,8 @@ mod tests {
     }
 
     fn policy(same: &str, partition: Option<&str>) -> SlurmPolicy {
-        let mut policy: SlurmPolicy = serde_json::from_value(
-            serde_json::json!({"container": "none", "same": same}),
-        )
-        .unwrap();
+        let mut policy: SlurmPolicy =
+            serde_json::from_value(serde_json::json!({"container": "none", "same": same})).unwrap();
         policy.partition = partition.map(str::to_owned);
         policy
     }

@@ -191,7 +191,9 @@ wait $!
     fn apptainer(&self, launch: &Launch) -> String {
         let variables: String = inside(launch)
             .map(|name| {
-                format!("export APPTAINERENV_{name}=\"${name}\" SINGULARITYENV_{name}=\"${name}\"\n")
+                format!(
+                    "export APPTAINERENV_{name}=\"${name}\" SINGULARITYENV_{name}=\"${name}\"\n"
+                )
             })
             .collect();
         let cache = if launch.cache.is_some() {
@@ -306,8 +308,16 @@ mod tests {
         let placement = ["--exclude=n9".to_owned()];
         let options = batch(&policy, "/s".as_ref(), &placement).options(&example(61), 3);
         for wanted in [
-            "--partition=gpu", "--account=a", "--gres=gpu:a100:1", "--constraint=x&y", "--mem=7M",
-            "--time=2", "--exclusive", "--exclude=n9", "--no-requeue", "--array=0-2",
+            "--partition=gpu",
+            "--account=a",
+            "--gres=gpu:a100:1",
+            "--constraint=x&y",
+            "--mem=7M",
+            "--time=2",
+            "--exclusive",
+            "--exclude=n9",
+            "--no-requeue",
+            "--array=0-2",
         ] {
             assert!(options.iter().any(|option| option == wanted), "{wanted} in {options:?}");
         }
@@ -319,8 +329,7 @@ mod tests {
     fn scripts_hold_no_secret_and_are_read_by_a_shell() {
         for container in ["none", "docker", "apptainer"] {
             for gpus in [0, 1] {
-                let policy =
-                    policy(&format!(r#"{{"container": "{container}", "gpus": {gpus}}}"#));
+                let policy = policy(&format!(r#"{{"container": "{container}", "gpus": {gpus}}}"#));
                 let mut launch = example(60);
                 launch.ticket = "rml1.secret".into();
                 launch.env.insert("REPRODUCEML_TOKEN".into(), "another secret".into());
@@ -361,11 +370,8 @@ mod tests {
         let program = study.join("python");
         std::fs::write(&program, format!("#!/bin/sh\n{python}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let launch = Launch {
-            artifact: study.join("artifact"),
-            client: study.to_owned(),
-            ..example(60)
-        };
+        let launch =
+            Launch { artifact: study.join("artifact"), client: study.to_owned(), ..example(60) };
         let lines = as_lines(&environment(&launch, "tcp:h:1", None));
         std::fs::write(run.join(Names::of("7").launch), lines).unwrap();
         let policy = policy(r#"{"container": "none", "setup": ["SET=up", "export SET"]}"#);
@@ -392,6 +398,47 @@ mod tests {
     }
 
     #[test]
+    fn apptainer_makes_its_image_once_and_is_told_what_docker_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let study = folder.path();
+        let run = study.join("runs/x/0000");
+        std::fs::create_dir_all(&run).unwrap();
+        let program = study.join("apptainer");
+        let does = "#!/bin/sh\ncase $1 in build) echo \"$@\" >>made; touch \"$2\";; \
+                    exec) echo \"$@\"; echo $APPTAINERENV_REPRODUCEML_TICKET; exit 4;; esac\n";
+        std::fs::write(&program, does).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let launch = Launch {
+            artifact: study.to_owned(),
+            client: study.to_owned(),
+            cache: Some(study.to_owned()),
+            ..example(60)
+        };
+        let policy = policy(r#"{"container": "apptainer"}"#);
+        let script =
+            batch(&policy, study, &[]).script(&study.join("runs"), &["x/0000".into()], &launch);
+        let path = format!("{}:{}", study.display(), std::env::var("PATH").unwrap());
+        for _ in 0..2 {
+            let lines = as_lines(&environment(&launch, "tcp:h:1", Some(study)));
+            std::fs::write(run.join(Names::of("7").launch), lines).unwrap();
+            let mut bash = Command::new("bash");
+            let ended = bash.args(["-c", &script]).env("PATH", &path).current_dir(study).status();
+            assert_eq!(ended.unwrap().code(), Some(4), "the client's status");
+        }
+        let made = std::fs::read_to_string(study.join("made")).unwrap();
+        let archive = image_archive(study, "image");
+        assert_eq!(made.lines().count(), 1, "{made}");
+        assert!(made.contains(&format!("docker-archive:{}", archive.display())), "{made}");
+        let said = std::fs::read_to_string(run.join(Names::of("7").out)).unwrap();
+        for wanted in
+            [":/client:ro", ":/artifact:ro", ":/cache", ".sif python3 -m reproduceml_client\nt\n"]
+        {
+            assert!(said.contains(wanted), "{wanted} in {said}");
+        }
+    }
+
+    #[test]
     fn what_a_node_lacks_is_told_apart() {
         let remove = |name: &'static str| {
             move |study: &Path| {
@@ -404,16 +451,13 @@ mod tests {
                 gone.unwrap();
             }
         };
-        for (gone, status) in [
-            ("python", NO_PROGRAM),
-            ("artifact", NOT_SHARED),
-            ("runs/x/0000/job-7.env", WITHDRAWN),
-        ] {
+        for (gone, status) in
+            [("python", NO_PROGRAM), ("artifact", NOT_SHARED), ("runs/x/0000/job-7.env", WITHDRAWN)]
+        {
             let (_folder, code) = carry_out("exit 0", remove(gone));
             assert_eq!(i64::from(code), status, "{gone}");
         }
-        let (_folder, code) =
-            carry_out("exit 0", |study| std::fs::remove_dir_all(study).unwrap());
+        let (_folder, code) = carry_out("exit 0", |study| std::fs::remove_dir_all(study).unwrap());
         assert_eq!(i64::from(code), NOT_SHARED);
     }
 }

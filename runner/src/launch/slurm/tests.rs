@@ -34,8 +34,7 @@ impl Fake {
             ("scancel", "echo \"$*\" >>$HERE/cancelled"),
             ("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1"),
         ];
-        let all: BTreeMap<&str, &str> =
-            usual.into_iter().chain(commands.iter().copied()).collect();
+        let all: BTreeMap<&str, &str> = usual.into_iter().chain(commands.iter().copied()).collect();
         for (name, text) in all {
             let path = fake.folder.path().join(name);
             let here = fake.folder.path().display();
@@ -193,7 +192,8 @@ async fn what_is_left_in_the_queue_is_cancelled_before_and_after() {
 
 #[tokio::test]
 async fn a_job_that_nobody_asked_for_is_cancelled() {
-    let twice = SBATCH.replace("*) line $n;;", "*) line $n; STATE=PENDING; line 99; STATE=RUNNING;;");
+    let twice =
+        SBATCH.replace("*) line $n;;", "*) line $n; STATE=PENDING; line 99; STATE=RUNNING;;");
     let fake = Fake::new(&[("sbatch", &twice)]);
     let (launcher, _) = fake.start().await.unwrap();
     fake.make(&launcher, 1).await;
