@@ -96,6 +96,12 @@ fn attempts(study: &TestStudy) -> Vec<u32> {
     all
 }
 
+/// Jobs that are not over.
+fn active(cluster: &Cluster) -> usize {
+    let jobs = cluster.jobs().into_iter();
+    jobs.filter(|job| matches!(job[2].as_str(), "PENDING" | "RUNNING" | "COMPLETING")).count()
+}
+
 fn side(summary: &Value, evaluation: &str) -> Value {
     let sides = summary["sides"].as_array().unwrap();
     sides.iter().find(|side| side["evaluation"] == evaluation).unwrap().clone()
@@ -324,22 +330,18 @@ fn killed_or_interrupted_on_a_cluster_nothing_is_doubled_and_nothing_stays() {
     if !docker(test) {
         return;
     }
-    let Some(cluster) = Cluster::start(test, &[("n1", "x")]) else { return };
+    let Some(mut cluster) = Cluster::start(test, &[("n1", "x")]) else { return };
     let study = built(2, &["pr21"], "setup = [\"sleep 4\"]");
     let signal = |child: &Child, signal: &str| {
         let id = child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-    };
-    let active = || {
-        let jobs = cluster.jobs().into_iter();
-        jobs.filter(|job| matches!(job[2].as_str(), "PENDING" | "RUNNING" | "COMPLETING")).count()
     };
 
     // Killed, it leaves its jobs; two run and two wait.
     let mut killed = begin(&cluster, &study, &["pr21"], 2);
     signal(&killed, "-KILL");
     killed.wait().unwrap();
-    assert_eq!(active(), 4, "{:?}", cluster.jobs());
+    assert_eq!(active(&cluster), 4, "{:?}", cluster.jobs());
     let journal = std::fs::read_to_string(study.path().join("slurm/jobs.json")).unwrap();
     let number = cluster.jobs()[0][0].split('_').next().unwrap().to_owned();
     assert!(journal.contains(&format!("\"job\": {number}")), "{journal}");
@@ -349,7 +351,7 @@ fn killed_or_interrupted_on_a_cluster_nothing_is_doubled_and_nothing_stays() {
     let first = |job: &Vec<String>| job[0].split('_').next() == Some(number.as_str());
     until(15, || {
         let gone = cluster.jobs().iter().filter(|job| first(job)).all(|job| job[2] == "CANCELLED");
-        gone && active() == 4
+        gone && active(&cluster) == 4
     })
     .unwrap_or_else(|| panic!("{:?}\n{}", cluster.jobs(), cluster.logs()));
     signal(&child, "-INT");
@@ -357,9 +359,12 @@ fn killed_or_interrupted_on_a_cluster_nothing_is_doubled_and_nothing_stays() {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(said.contains("4 jobs of a call that was killed were cancelled"), "{said}");
-    until(10, || active() == 0).unwrap_or_else(|| panic!("{:?}", cluster.jobs()));
+    until(10, || active(&cluster) == 0).unwrap_or_else(|| panic!("{:?}", cluster.jobs()));
 
-    let summary = run(&cluster, &study, &["pr21"]).expect(&[0]).json();
+    // Meanwhile the cluster's controller is away.
+    let child = begin(&cluster, &study, &["pr21"], 2);
+    cluster.restart_controller();
+    let summary = end(child).expect(&[0]).json();
     assert_eq!(summary["made"], 4);
     for evaluation in ["buggy", "corrected"] {
         assert_eq!(side(&summary, evaluation)["finished"], 2, "{summary}");

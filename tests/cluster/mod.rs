@@ -186,6 +186,17 @@ impl Cluster {
         jobs.map(|job| job[0].clone()).collect()
     }
 
+    /// The controller goes for some seconds and comes back, as when a cluster is updated.
+    pub fn restart_controller(&mut self) {
+        let at = self.daemons.iter().position(|(its, _)| its == "slurmctld").unwrap();
+        let (_, mut controller) = self.daemons.remove(at);
+        // In order: so it writes down what it knows.
+        let stopped = Command::new("kill").arg(controller.id().to_string()).status().unwrap();
+        assert!(stopped.success() && controller.wait().is_ok());
+        std::thread::sleep(Duration::from_secs(3));
+        self.spawn("slurmctld", "slurmctld", &["-D"]);
+    }
+
     /// A node dies with all that runs on it.
     pub fn kill_node(&mut self, name: &str) {
         let jobs =

@@ -48,7 +48,7 @@ impl Commands {
         // `12`, or `12;cluster`.
         let number =
             said.lines().last().and_then(|line| line.split(';').next()?.trim().parse().ok());
-        number.ok_or_else(|| SlurmError::Strange { program: "sbatch", said })
+        number.ok_or(SlurmError::Strange { program: "sbatch", said })
     }
 
     /// Whether a job with these arguments could ever run; if not, what `sbatch` says.
