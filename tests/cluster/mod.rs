@@ -208,7 +208,7 @@ impl Cluster {
         let steps: Vec<String> = jobs.lines().map(|job| format!("slurmstepd: [{job}.")).collect();
         let node = format!("SLURMD_NODENAME={name}");
         self.kill_processes(|environment, command| {
-            environment.iter().any(|one| *one == node)
+            environment.contains(&node)
                 || steps.iter().any(|step| command.starts_with(step.as_str()))
         });
     }
