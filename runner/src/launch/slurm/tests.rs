@@ -141,6 +141,23 @@ echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1";
 }
 
 #[tokio::test]
+async fn what_a_node_lacks_ends_the_call() {
+    for (status, said) in
+        [(97, "file system that the nodes share"), (96, "install it on the nodes")]
+    {
+        // As `wait` gives it, of a script that could write nothing.
+        let code = (status << 8).to_string();
+        let fails = SBATCH.replace("\"$STATE\" 0 n1", &format!("FAILED {code} n1"));
+        let fake = Fake::new(&[("sbatch", &fails)]);
+        let (launcher, _) = fake.start().await.unwrap();
+        let run = fake.launch(0);
+        let error = launcher.launch(&run, &mut Vec::new(), &Cancel::new()).await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(said) && error.contains("n1"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn jobs_that_the_queue_has_forgotten_are_looked_up_or_start_over() {
     let forgets = SBATCH.replace(">>$HERE/queue", ">/dev/null");
     let fake = Fake::new(&[("sbatch", &forgets)]);
