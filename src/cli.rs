@@ -223,6 +223,10 @@ pub struct RunArgs {
     /// The data, instead of the study's.
     #[arg(long, value_name = "NAME")]
     pub challenge: Option<String>,
+    /// Instead of the model, the tests that a fix brought: `test:BUG`, or `tests` for all bugs
+    /// named, or all; what they measure on both artifacts is compared seed by seed.
+    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = crate::own_tests::args::OTHERS)]
+    pub workload: Vec<crate::own_tests::args::Tests>,
     /// Runs at the same time; 0 takes one a core.
     #[arg(long, value_name = "J")]
     pub jobs: Option<u32>,

@@ -16,6 +16,7 @@ mod manual;
 mod mine;
 mod nightly;
 mod output;
+mod own_tests;
 mod places;
 mod progress;
 mod reach;

@@ -20,6 +20,9 @@ use crate::studies;
 
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
+    if !args.workload.is_empty() {
+        return crate::own_tests::run(cli, args).await;
+    }
     let study = Arc::new(studies::open(cli)?);
     places::check(&args.place)?;
     let home = Home::for_containers(&study)?;

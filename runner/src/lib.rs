@@ -11,6 +11,7 @@ mod execute;
 mod launch;
 mod launching;
 mod names;
+pub mod own_tests;
 mod pairing;
 mod plan;
 mod settle;

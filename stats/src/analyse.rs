@@ -86,6 +86,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
         tests,
         families,
         controls,
+        own_tests: Vec::new(),
         notes: notes(options, &outcomes),
         warnings,
     }

@@ -12,7 +12,9 @@ pub mod funnel;
 mod ids;
 mod layout;
 mod nightly;
+pub mod own_tests;
 pub mod prune;
+pub mod reach;
 pub mod seed;
 pub mod selection;
 mod slurm;
@@ -28,6 +30,6 @@ pub use nightly::NightlyPolicy;
 pub use slurm::SlurmPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
-    Ending, Evaluation, Factor, NightlyStage, NodeContainer, Resolution, SameHardware, SeedPolicy,
-    Strategy, UnknownWord, Verdict,
+    Ending, Evaluation, Factor, NightlyStage, NodeContainer, ReachAnswer, ReachStrength,
+    Resolution, SameHardware, SeedPolicy, Strategy, UnknownWord, Verdict,
 };

@@ -242,6 +242,43 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// Whether a workload can see a change.
+    ReachAnswer, "answer of reach" {
+        /// Nothing that goes into the artifact changed.
+        NotInArtifact => "not-in-artifact",
+        /// The workload executes nothing of what changed.
+        NotExecuted => "not-executed",
+        /// It does, and every number that was compared is the same on both sides.
+        ExecutedSame => "executed-same",
+        /// It executes some of what changed.
+        MayDiffer => "may-differ",
+        /// The evidence at hand does not tell.
+        Unknown => "unknown",
+    }
+}
+
+impl ReachAnswer {
+    /// Whether runs of this workload cannot show the change.
+    pub fn out_of_reach(self) -> bool {
+        matches!(self, Self::NotInArtifact | Self::NotExecuted)
+    }
+}
+
+vocabulary! {
+    /// What kind of evidence an answer of reach rests on, the weakest first.
+    ReachStrength, "strength of an answer" {
+        /// Read from the change and the artifacts alone.
+        Static => "static",
+        /// Names of the change against names that one traced epoch of the workload met.
+        Traced => "traced",
+        /// Changed lines against lines that one epoch of the workload executed.
+        Covered => "covered",
+        /// Numbers of both sides from the same seed.
+        Measured => "measured",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +303,8 @@ mod tests {
         round(Factor::ALL);
         round(NodeContainer::ALL);
         round(SameHardware::ALL);
+        round(ReachAnswer::ALL);
+        round(ReachStrength::ALL);
         for word in Resolution::ALL {
             let json = serde_json::to_string(word).unwrap();
             assert_eq!(json, format!("\"{word}\""), "JSON spells it like the terminal");

@@ -51,8 +51,6 @@ struct Followed {
     /// Looks at the queue that did not show it, one after another.
     unseen: u32,
     cancelled: bool,
-    /// What was last said of its waiting.
-    told: String,
 }
 
 /// Hands runs over and follows them.
@@ -73,6 +71,8 @@ pub(super) struct Dispatcher {
     /// Runs that were refused with another, whose error is the one that is told.
     refused: Vec<Request>,
     batches: u64,
+    /// Reasons of waiting that were said.
+    told: BTreeSet<String>,
     /// Since when the cluster does not answer.
     silent: Option<Instant>,
 }
@@ -108,6 +108,7 @@ impl Dispatcher {
             waiting: Vec::new(),
             refused: Vec::new(),
             batches: 0,
+            told: BTreeSet::new(),
             silent: None,
         };
         dispatcher.place(&first.bug, first).await?;
@@ -218,7 +219,6 @@ impl Dispatcher {
                 node: String::new(),
                 unseen: 0,
                 cancelled: false,
-                told: String::new(),
             };
             followed.record(id, "SUBMITTED");
             self.jobs.insert(id, followed);
@@ -348,7 +348,14 @@ impl Dispatcher {
                 followed.node.clone_from(&one.node);
             }
             match one.state {
-                State::Waiting => followed.tell(id, &one.reason),
+                State::Waiting => {
+                    if is_stuck(&one.reason) && self.told.insert(one.reason.clone()) {
+                        let reason = &one.reason;
+                        tracing::warn!(
+                            "job {id} waits: {reason}; `scontrol show job {id}` says more"
+                        );
+                    }
+                }
                 State::Running => {
                     followed.began.get_or_insert_with(Instant::now);
                 }
@@ -480,14 +487,11 @@ impl Followed {
             tracing::warn!("{}: {error}", path.display());
         }
     }
+}
 
-    /// Says once why a job waits, where that does not pass by itself.
-    fn tell(&mut self, id: JobId, reason: &str) {
-        if self.told != reason && STUCK.iter().any(|word| reason.contains(word)) {
-            tracing::warn!("job {id} waits: {reason}; `scontrol show job {id}` says more");
-            reason.clone_into(&mut self.told);
-        }
-    }
+/// Whether a job that waits for this reason may wait for ever.
+fn is_stuck(reason: &str) -> bool {
+    STUCK.iter().any(|word| reason.contains(word))
 }
 
 /// What is said where no node can take a run.
@@ -552,6 +556,16 @@ mod tests {
         assert_eq!(reached_as("tcp:[::]:1", Some("[fe80::1]")), "tcp:[fe80::1]:1");
         assert_eq!(reached_as("tcp:127.0.0.1:1", None), "tcp:127.0.0.1:1");
         assert_eq!(reached_as("unix:/a:b", Some("x")), "unix:/a:b");
+    }
+
+    #[test]
+    fn waiting_for_others_is_not_being_stuck() {
+        for reason in ["(Resources)", "Priority", "None", "Dependency", "BeginTime"] {
+            assert!(!is_stuck(reason), "{reason}");
+        }
+        for reason in ["PartitionTimeLimit", "BadConstraints", "JobHeldAdmin", "AssocGrpCpuLimit"] {
+            assert!(is_stuck(reason), "{reason}");
+        }
     }
 
     #[test]
