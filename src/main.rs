@@ -3,6 +3,7 @@
 mod access;
 mod build;
 mod cli;
+mod cluster;
 mod dashboard;
 mod diff;
 mod doctor;

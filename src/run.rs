@@ -8,7 +8,8 @@ use runner::{Models, Overrides, Plan, RunError, RunOptions, RunSummary, SideSumm
 use study::{Ending, Study};
 
 use crate::access;
-use crate::cli::{Cli, Control, RunArgs};
+use crate::cli::{Cli, Control, Executor, RunArgs};
+use crate::cluster;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
@@ -37,7 +38,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     }
     let options = options(&study, args, &home, &plan)?;
     if args.dry_run {
-        return print_plan(cli, &study, &plan, options.jobs);
+        print_plan(cli, &study, &plan, options.jobs)?;
+        return cluster::preview(&args.place, &study, &home, &plan);
     }
     if args.plan_only {
         plan.enter(&store)?;
@@ -45,6 +47,9 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     }
     let launching = if plan.missing.is_empty() {
         Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
+    } else if args.place.executor == Executor::Slurm {
+        let certified = args.access.tls_cert.is_some();
+        cluster::launching(&args.place, &study, &store, &home, &plan, certified).await?
     } else {
         Launching::at(&args.place, &study).await?
     };
@@ -74,6 +79,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         }
         None => None,
     };
+    let config = cluster::secured(config)?;
     let summary =
         runner::execute(study, store, &plan, &launching.launcher, config, &options, &tell)
             .await
@@ -127,6 +133,9 @@ fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
 }
 
 fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
+    if args.place.executor == Executor::Slurm {
+        return cluster::options(study, args, home);
+    }
     let mut gpus = args.gpus.clone();
     if gpus.is_empty() {
         gpus.push("0".to_owned()); // Where study.toml asks for `cuda` and nobody says which.
@@ -153,6 +162,9 @@ fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<Ru
 fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
     match event {
         runner::Progress::Began { name } => tracing::info!("{name} began"),
+        runner::Progress::Again { name, lost } => {
+            progress.line(&format!("{name} starts over: {}: {}", lost.ending, lost.reason));
+        }
         runner::Progress::Epoch { name, epoch, loss, seconds } => {
             if verbose && let Some(loss) = loss {
                 progress.line(&format!("{name} epoch {epoch}: loss {loss:.6}, {seconds:.1} s"));

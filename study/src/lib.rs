@@ -17,6 +17,7 @@ pub mod prune;
 pub mod reach;
 pub mod seed;
 pub mod selection;
+mod slurm;
 pub mod store;
 mod words;
 
@@ -26,8 +27,9 @@ pub use experiment::{Challenge, DataOrder, Experiment, Hyperparameters, ModelSpe
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
+pub use slurm::SlurmPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
-    Ending, Evaluation, Factor, NightlyStage, ReachAnswer, ReachStrength, Resolution, SeedPolicy,
-    Strategy, UnknownWord, Verdict,
+    Ending, Evaluation, Factor, NightlyStage, NodeContainer, ReachAnswer, ReachStrength,
+    Resolution, SameHardware, SeedPolicy, Strategy, UnknownWord, Verdict,
 };
