@@ -428,6 +428,18 @@ pub struct Rules {
     pub unfelt: Vec<String>,
 }
 
+impl Rules {
+    /// Whether anything is given that changes how verdicts come about.
+    pub fn change_verdicts(&self) -> bool {
+        self.profile != Profile::Default
+            || self.margin.is_some()
+            || self.alpha.is_some()
+            || self.method.is_some()
+            || self.no_continuity
+            || self.alternative.is_some()
+    }
+}
+
 /// How p-values of rank tests are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Method {

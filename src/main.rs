@@ -4,6 +4,7 @@ mod access;
 mod build;
 mod cli;
 mod dashboard;
+mod design;
 mod diff;
 mod doctor;
 mod failure;

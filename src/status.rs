@@ -6,6 +6,7 @@ use study::funnel::Funnel;
 use study::{BugId, Store, Study, Verdict};
 
 use crate::cli::{Cli, Format};
+use crate::design;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::reach::gate;
@@ -30,7 +31,15 @@ pub fn status(cli: &Cli) -> Result<(), Failure> {
             rows.push(["", "", "…", &format!("and {more} more; --format json lists all")]);
         }
     }
-    output::print(cli.format, &funnel, &rows)
+    let Some(record) = design::read(&study)? else {
+        return output::print(cli.format, &funnel, &rows);
+    };
+    for (bug, side, text) in design::lines(&record) {
+        rows.push(["looks", "", &format!("{bug} {side}"), &text]);
+    }
+    let mut value = serde_json::to_value(&funnel).map_err(Failure::stage)?;
+    value["looks"] = serde_json::to_value(&record.looks).map_err(Failure::stage)?;
+    output::print(cli.format, &value, &rows)
 }
 
 /// The funnel, as far as the stages have come.

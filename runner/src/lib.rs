@@ -13,6 +13,7 @@ mod launching;
 mod names;
 mod pairing;
 mod plan;
+mod sequential;
 mod settle;
 mod summary;
 pub mod trace;
@@ -23,5 +24,6 @@ pub use launch::{AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launche
 pub use names::Models;
 pub use pairing::{FactorDifference, compare_manifests};
 pub use plan::{Control, Overrides, Plan, PlanError, PlannedRun, plan};
+pub use sequential::{Ended, Judge, LookError, execute_by_looks, part};
 pub use settle::Failed;
 pub use summary::{EndingSummary, RunSummary, SideSummary};

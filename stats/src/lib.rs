@@ -35,6 +35,7 @@ pub mod render;
 pub mod report;
 pub mod sample;
 mod select;
+pub mod sequential;
 pub mod shift;
 pub mod signed_rank;
 pub mod special;

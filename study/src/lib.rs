@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod corpus;
+pub mod design;
 mod experiment;
 pub mod files;
 pub mod funnel;
