@@ -35,7 +35,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
         gate::hold_back(&study, &workload, &args.bugs, &mut plan)?;
     }
-    let standing = Standing::of(&study, &store, args, &plan, &bugs(&study, &store, args, &models)?)?;
+    let standing =
+        Standing::of(&study, &store, args, &plan, &bugs(&study, &store, args, &models)?)?;
     let options = options(&study, args, &home, &plan)?;
     if args.dry_run {
         let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
@@ -297,7 +298,14 @@ fn print_summary(
     }
     for (subject, why) in looks.held() {
         let bug = subject.bug.as_str();
-        rows.push([bug, subject.evaluation.as_str(), "", "", "", &format!("its look waits: {why}")]);
+        rows.push([
+            bug,
+            subject.evaluation.as_str(),
+            "",
+            "",
+            "",
+            &format!("its look waits: {why}"),
+        ]);
     }
     let mut value = serde_json::to_value(summary).map_err(Failure::stage)?;
     value["looks"] = serde_json::to_value(&looks.record().looks).map_err(Failure::stage)?;

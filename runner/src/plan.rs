@@ -398,7 +398,11 @@ learning_rate = 0.1
 seed_policy = "per-run"
 "#;
 
-    fn planned(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan, PlanError> {
+    pub(crate) fn planned(
+        study: &Study,
+        store: &Store,
+        overrides: &Overrides,
+    ) -> Result<Plan, PlanError> {
         let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/python");
         plan(study, store, overrides, &Models::read(client.as_ref(), "tinynn")?)
     }
@@ -423,7 +427,7 @@ seed_policy = "per-run"
         }
     }
 
-    fn study_with(pairs: &[(u64, bool)]) -> (tempfile::TempDir, Study, Store) {
+    pub(crate) fn study_with(pairs: &[(u64, bool)]) -> (tempfile::TempDir, Study, Store) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("study.toml"), CONFIG).unwrap();
         let study = Study::open(folder.path()).unwrap();

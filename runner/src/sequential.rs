@@ -3,7 +3,7 @@
 //!
 //! What a look concludes is not known here: it is asked of a [`Judge`] that the caller hands in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use server::ServerConfig;
@@ -77,17 +77,53 @@ pub async fn execute_by_looks<L: Launcher, J: Judge>(
 ) -> Result<RunSummary, LookError<J::Error>> {
     let stops = judge.stops();
     let all = stops.last().copied().unwrap_or(0);
-    let mut made = 0;
+    let mut tried = BTreeSet::new();
     for runs in stops {
-        let next = part(plan, runs, &judge.ended());
+        let mut next = part(plan, runs, &judge.ended());
+        // The plan is of before the first look: what failed since then failed for this call.
+        next.missing.retain(|run| tried.insert(run.key.clone()));
         let (study, again) = (study.clone(), store.clone());
         let summary = execute(study, again, &next, launcher, config.clone(), options, progress);
-        made += summary.await.map_err(LookError::Run)?.made;
+        summary.await.map_err(LookError::Run)?;
         judge.look(runs).map_err(LookError::Look)?;
         let asked = part(plan, all, &judge.ended()).experiments;
         store.plan(&asked).map_err(|error| LookError::Run(error.into()))?;
     }
     let summary = summarise(&store, &part(plan, all, &judge.ended()));
     let summary = summary.map_err(|error| LookError::Run(error.into()))?;
-    Ok(RunSummary { made, ..summary })
+    Ok(RunSummary { made: tried.len(), ..summary })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Overrides;
+    use crate::plan::tests::{planned, study_with};
+
+    #[test]
+    fn what_leads_to_a_look_is_a_beginning_of_the_plan() {
+        let (_folder, study, store) = study_with(&[(1, true), (2, true)]);
+        let plan = planned(&study, &store, &Overrides::default()).unwrap();
+        let names = |plan: &Plan| -> Vec<String> {
+            plan.missing.iter().map(|run| run.key.to_string()).collect()
+        };
+        let all = names(&plan);
+        let first = part(&plan, 2, &Ended::new());
+        assert_eq!(names(&first), all[..2 * 2 * 2]);
+        assert!(first.experiments.iter().all(|(_, asked)| *asked == 2));
+
+        // What has ended makes no more runs, and the others keep their order.
+        let over: Vec<_> = plan
+            .experiments
+            .iter()
+            .map(|(experiment, _)| experiment)
+            .filter(|experiment| experiment.bug.as_str() == "pr1")
+            .map(|experiment| (experiment.id(), 2))
+            .collect();
+        let rest = part(&plan, 4, &over.into_iter().collect());
+        let left: Vec<&String> = all.iter().filter(|name| name.starts_with("pr2-")).collect();
+        assert_eq!(names(&rest).iter().collect::<Vec<_>>(), left);
+        let asked: Vec<u32> = rest.experiments.iter().map(|(_, asked)| *asked).collect();
+        assert_eq!(asked, [2, 2, 4, 4]);
+    }
 }

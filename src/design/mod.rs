@@ -174,7 +174,8 @@ fn subjects(plan: &Plan) -> Vec<Subject> {
         .map(|(experiment, _)| (&experiment.bug, experiment))
         .collect();
     let sides = plan.experiments.iter().filter_map(|(side, _)| {
-        let other = corrected.get(&side.bug).filter(|_| side.evaluation != Evaluation::Corrected)?;
+        let other =
+            corrected.get(&side.bug).filter(|_| side.evaluation != Evaluation::Corrected)?;
         Some(Subject {
             bug: side.bug.clone(),
             evaluation: side.evaluation,
@@ -216,16 +217,12 @@ pub fn lines(record: &Record) -> Vec<(String, String, String)> {
     let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
     for look in &record.looks {
         let verdict = look.stop.map_or("goes on", |stop| stop.as_str());
-        let at = match look.look {
-            0 => format!("after {} pairs of runs", look.runs),
-            number => format!("at look {number} of {}", record.declaration.looks.len()),
-        };
         let saved = record.declaration.runs().saturating_sub(look.runs);
         let saved = match look.stop {
             Some(_) if saved > 0 => format!(", {saved} runs a side saved"),
             _ => String::new(),
         };
-        let text = format!("{verdict} {at}{saved}: {}", look.reason);
+        let text = format!("{verdict}{saved}: {}", look.reason);
         seen.insert((look.bug.to_string(), look.evaluation.to_string()), text);
     }
     seen.into_iter().map(|((bug, side), text)| (bug, side, text)).collect()

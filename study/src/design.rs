@@ -56,10 +56,7 @@ fn outcomes() -> Vec<String> {
 
 /// When there is a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a number of looks, or a list of runs a side such as [10, 20, 50]"
-)]
+#[serde(untagged, expecting = "a number of looks, or a list of runs a side such as [10, 20, 50]")]
 pub enum Looks {
     /// So many, as evenly spaced as whole runs allow.
     Count(u32),
@@ -342,10 +339,8 @@ impl Record {
     pub fn read(study: &Study) -> Result<Option<Self>, RecordError> {
         let path = study.design_file();
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        let damaged = |path: &PathBuf, problem: String| RecordError::Damaged {
-            path: path.clone(),
-            problem,
-        };
+        let damaged =
+            |path: &PathBuf, problem: String| RecordError::Damaged { path: path.clone(), problem };
         let declaration: Declaration =
             serde_json::from_slice(&bytes).map_err(|error| damaged(&path, error.to_string()))?;
         if declaration.bytes() != bytes {
@@ -497,8 +492,11 @@ mod tests {
             information: 0.1 + 0.2,
             level: Some(1e-300),
             equivalence_level: None,
-            tests: [("f1".into(), LookTest { p_value: Some(0.3), equivalence_p: None, shift: None })]
-                .into(),
+            tests: [(
+                "f1".into(),
+                LookTest { p_value: Some(0.3), equivalence_p: None, shift: None },
+            )]
+            .into(),
             stop: None,
             reason: "it goes on".into(),
             results: "00".into(),

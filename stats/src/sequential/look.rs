@@ -78,15 +78,18 @@ fn look(
     let design = judge.design;
     let side = crate::store::evaluation(subject.evaluation);
     let corrected = crate::store::evaluation(Evaluation::Corrected);
-    let rows: Vec<RunRow> = rows
-        .iter()
-        .filter(|row| {
-            row.bug == subject.bug.as_str()
-                && row.run < runs
-                && [side, corrected].contains(&row.evaluation)
-        })
-        .cloned()
-        .collect();
+    let own = rows.iter().filter(|row| {
+        row.bug == subject.bug.as_str()
+            && row.run < runs
+            && [side, corrected].contains(&row.evaluation)
+    });
+    // Times and the like decide nothing, and differ each time a study is repeated.
+    let outcomes_of = |row: &RunRow| {
+        let mut row = row.clone();
+        row.metrics.retain(|name, _| design.outcomes.contains(name));
+        row
+    };
+    let rows: Vec<RunRow> = own.map(outcomes_of).collect();
     let digest = study::files::sha256_hex(format!("{rows:?}").as_bytes());
     let count = |of| rows.iter().filter(|row| row.evaluation == of).count();
     let finished = [count(side), count(corrected)];
@@ -109,7 +112,7 @@ fn look(
         results: digest,
     };
     let last = runs == design.runs();
-    let analysis = if finished.contains(&0) {
+    let analysis = if finished.contains(&0) || rows.iter().all(|row| row.metrics.is_empty()) {
         None
     } else {
         let options = Options {
@@ -121,12 +124,13 @@ fn look(
         Some(analyse(&Results::from_rows(rows)?, &options))
     };
     let (stop, reason) = match &analysis {
-        None => (None, format!("after {runs} runs a side has no finished run")),
+        None => (None, format!("after {runs} runs a side has none that finished with an outcome")),
         Some(analysis) => match identical(design, &mut look, analysis) {
             Some(reason) => (Some(Verdict::Identical), reason),
-            None if number == 0 => {
-                (None, format!("not all of the first {runs} pairs of runs are bit for bit the same"))
-            }
+            None if number == 0 => (
+                None,
+                format!("not all of the first {runs} pairs of runs are bit for bit the same"),
+            ),
             None => test(judge, &mut look, before, analysis),
         },
     };
@@ -234,7 +238,11 @@ fn test(
     let open = largest.map_or_else(
         || "equivalence could not be tested for every outcome".to_owned(),
         |(name, p)| {
-            format!("equivalence is not shown for {name} (p = {}, level {})", p_text(p), p_text(same))
+            format!(
+                "equivalence is not shown for {name} (p = {}, level {})",
+                p_text(p),
+                p_text(same)
+            )
         },
     );
     let reason = format!(
