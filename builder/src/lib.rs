@@ -69,7 +69,7 @@ pub use options::{
 pub use overlay::OverlaidFile;
 pub use pair::mismatches;
 pub use patches::Patch;
-pub use probe::{Probe, probe};
+pub use probe::{Probe, Probes, probe};
 pub use queue::build;
 pub use rebuild::Rebuilt;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
