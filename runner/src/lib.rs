@@ -8,6 +8,7 @@
 mod cache;
 mod difference;
 mod execute;
+mod factorial;
 mod launch;
 mod launching;
 mod names;
@@ -20,6 +21,7 @@ pub mod trace;
 
 pub use difference::{DifferenceError, RunDifference, difference};
 pub use execute::{Progress, RunError, RunOptions, execute};
+pub use factorial::{FactorialError, factorial, place};
 pub use launch::{AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher};
 pub use names::Models;
 pub use pairing::{FactorDifference, compare_manifests};

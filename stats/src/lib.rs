@@ -41,6 +41,7 @@ pub mod signed_rank;
 pub mod special;
 pub mod spread;
 pub mod store;
+pub mod variance;
 mod verdict;
 
 pub use analyse::analyse;

@@ -21,7 +21,7 @@ mod words;
 
 pub use config::{ConfigError, StudyConfig};
 pub use corpus::{Bug, ChangedFile};
-pub use experiment::{Challenge, DataOrder, Experiment, Hyperparameters, ModelSpec};
+pub use experiment::{Challenge, Conditions, DataOrder, Experiment, Hyperparameters, ModelSpec};
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
