@@ -37,7 +37,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     }
     let standing =
         Standing::of(&study, &store, args, &plan, &bugs(&study, &store, args, &models)?)?;
-    let options = options(&study, args, &home, &plan)?;
+    let options = settings(&study, args.jobs, &args.gpus, &home, &plan)?;
     if args.dry_run {
         let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
         return print_plan(cli, &study, &plan, options.jobs, costs.as_ref());
@@ -152,8 +152,15 @@ fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
     })
 }
 
-fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
-    let mut gpus = args.gpus.clone();
+/// How a plan's runs are carried out, with the jobs and the GPUs that a call names.
+pub fn settings(
+    study: &Study,
+    asked_jobs: Option<u32>,
+    asked_gpus: &[String],
+    home: &Home,
+    plan: &Plan,
+) -> Result<RunOptions, Failure> {
+    let mut gpus = asked_gpus.to_vec();
     if gpus.is_empty() {
         gpus.push("0".to_owned()); // Where study.toml asks for `cuda` and nobody says which.
     }
@@ -164,19 +171,20 @@ fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<Ru
             gpus.join(",")
         )));
     }
-    let mut jobs = match args.jobs.unwrap_or(study.config.run.jobs) {
+    let mut jobs = match asked_jobs.unwrap_or(study.config.run.jobs) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs as usize,
     };
     if plan.experiments.iter().any(|(experiment, _)| experiment.device == "cuda") {
         // A GPU takes one run at a time; as many run together as there are GPUs.
-        let asked = args.jobs.map_or(gpus.len(), |_| jobs);
+        let asked = asked_jobs.map_or(gpus.len(), |_| jobs);
         jobs = asked.min(gpus.len());
     }
     Ok(RunOptions { jobs, client: home.client(), gpus })
 }
 
-fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
+/// Says what happens to runs.
+pub fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
     match event {
         runner::Progress::Began { name } => tracing::info!("{name} began"),
         runner::Progress::Epoch { name, epoch, loss, seconds } => {
@@ -201,7 +209,8 @@ fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
     }
 }
 
-fn explain(error: RunError) -> Failure {
+/// Why runs could not be carried out, as an exit code.
+pub fn explain(error: RunError) -> Failure {
     match error {
         RunError::Launch(error) => places::explain(error),
         RunError::Store(error) => error.into(),

@@ -73,8 +73,11 @@ pub struct Table {
 /// Why a factorial cannot be analysed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum VarianceError {
-    /// Cells have different numbers of runs, or none.
-    #[error("the cells have from {least} to {most} values; each needs as many, and at least one")]
+    /// Cells have different numbers of runs, or none; or a factor has one level.
+    #[error(
+        "the cells have from {least} to {most} values; each needs as many, and at least one, and \
+         each factor two levels"
+    )]
     Unbalanced {
         /// Values in the smallest cell.
         least: usize,
@@ -101,7 +104,7 @@ pub struct Bootstrap {
 /// which a fraction of a factorial cannot tell apart.
 ///
 /// Intervals are percentiles over `bootstrap`: the levels of random factors, and the repetitions
-/// within each cell, are drawn with replacement.
+/// within each cell, are drawn with replacement; draws of one level alone are drawn again.
 ///
 /// # Errors
 /// If cells have different numbers of values, or a value is not finite.
@@ -126,7 +129,8 @@ pub fn decompose(
 ) -> Result<Table, VarianceError> {
     let sizes = cells.iter().map(|cell| cell.values.len());
     let (least, most) = (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0));
-    if least == 0 || least != most {
+    let single = factors.iter().any(|factor| factor.levels.len() < 2);
+    if least == 0 || least != most || single {
         return Err(VarianceError::Unbalanced { least, most });
     }
     if cells.iter().flat_map(|cell| &cell.values).any(|value| !value.is_finite()) {
@@ -244,8 +248,14 @@ fn draws(
             .iter()
             .map(|factor| {
                 let count = factor.levels.len();
-                let draw = |level| if factor.random { random.below(count) } else { level };
-                (0..count).map(draw).collect()
+                loop {
+                    let draw = |level| if factor.random { random.below(count) } else { level };
+                    let drawn: Vec<usize> = (0..count).map(draw).collect();
+                    // One level alone would say that the factor does nothing.
+                    if drawn.iter().any(|level| *level != drawn[0]) {
+                        break drawn;
+                    }
+                }
             })
             .collect();
         let again: Option<Vec<Cell>> = cells
