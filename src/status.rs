@@ -10,13 +10,14 @@ use crate::design;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::reach::gate;
-use crate::{stats_cmd, studies};
+use crate::{doctor, stats_cmd, studies};
 
 /// Losses of one step that the table shows.
 const SHOWN: usize = 12;
 
-/// Prints how many bugs came through each step, and why the others did not.
-pub fn status(cli: &Cli) -> Result<(), Failure> {
+/// Prints how many bugs came through each step, and why the others did not; for people also what
+/// the next stages lack here.
+pub async fn status(cli: &Cli) -> Result<(), Failure> {
     let study = studies::open(cli)?;
     let funnel = funnel(&study, &study.store()?)?;
     let shown = if cli.format == Format::Table { SHOWN } else { usize::MAX };
@@ -31,15 +32,20 @@ pub fn status(cli: &Cli) -> Result<(), Failure> {
             rows.push(["", "", "…", &format!("and {more} more; --format json lists all")]);
         }
     }
-    let Some(record) = design::read(&study)? else {
-        return output::print(cli.format, &funnel, &rows);
-    };
-    for (bug, side, text) in design::lines(&record) {
-        rows.push(["looks", "", &format!("{bug} {side}"), &text]);
-    }
     let mut value = serde_json::to_value(&funnel).map_err(Failure::stage)?;
-    value["looks"] = serde_json::to_value(&record.looks).map_err(Failure::stage)?;
-    output::print(cli.format, &value, &rows)
+    if let Some(record) = design::read(&study)? {
+        for (bug, side, text) in design::lines(&record) {
+            rows.push(["looks", "", &format!("{bug} {side}"), &text]);
+        }
+        value["looks"] = serde_json::to_value(&record.looks).map_err(Failure::stage)?;
+    }
+    output::print(cli.format, &value, &rows)?;
+    if cli.format == Format::Table {
+        for line in doctor::attention(cli).await {
+            eprintln!("{line}");
+        }
+    }
+    Ok(())
 }
 
 /// The funnel, as far as the stages have come.

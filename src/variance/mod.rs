@@ -50,7 +50,8 @@ pub async fn variance(cli: &Cli, args: &VarianceArgs) -> Result<(), Failure> {
     }
     places::check(&args.place)?;
     let home = Home::for_containers(&study)?;
-    let _lock = study.lock()?;
+    // A plan on paper changes nothing, and may be asked for at any time.
+    let _lock = (!args.dry_run).then(|| study.lock()).transpose()?;
     let main = study.store()?;
     let (bug, evaluation, artifact) = subject(&main, args)?;
     let models =

@@ -258,24 +258,36 @@ fn draws(
                 }
             })
             .collect();
-        let again: Option<Vec<Cell>> = cells
+        let all: Option<Vec<Cell>> = cells
             .iter()
             .map(|cell| {
                 let levels: Vec<usize> =
                     cell.levels.iter().zip(&stands).map(|(level, stand)| stand[*level]).collect();
                 // A fraction of a factorial does not have every combination.
                 let source = by_levels.get(levels.as_slice())?;
-                let count = source.values.len();
-                let values = (0..count).map(|_| source.values[random.below(count)]).collect();
-                Some(Cell { levels: cell.levels.clone(), values })
+                Some(Cell { levels: cell.levels.clone(), values: again(source, &mut random) })
             })
             .collect();
-        if let Some(again) = again {
-            let table = table(factors, &again, sources);
+        if let Some(all) = all {
+            let table = table(factors, &all, sources);
             drawn.push(table.components.into_iter().map(|component| component.share).collect());
         }
     }
     drawn
+}
+
+/// The runs of a cell drawn with replacement. Drawn from so few they would vary too little, by
+/// (n − 1)/n in the square: their distances from the mean are stretched by as much.
+fn again(cell: &Cell, random: &mut Random) -> Vec<f64> {
+    let values = &cell.values;
+    let count = values.len();
+    let drawn = (0..count).map(|_| values[random.below(count)]);
+    if count < 2 || values.iter().all(|value| *value == values[0]) {
+        return drawn.collect();
+    }
+    let stretch = (count as f64 / (count - 1) as f64).sqrt();
+    let centre = mean(values);
+    drawn.map(|value| centre + stretch * (value - centre)).collect()
 }
 
 /// SplitMix64, whose numbers are the same everywhere.
