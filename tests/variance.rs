@@ -110,8 +110,21 @@ fn every_factor_of_pytorch_takes_effect() {
     study.call(&["build", "fault-avgpool3d"]).expect(&[0]);
     let told = study
         .call(&[
-            "--format", "json", "variance", "fault-avgpool3d", "--epochs", "1", "--repetitions", "1",
-            "--half", "--factor", "dropout", "--factor", "threads", "--factor", "deterministic",
+            "--format",
+            "json",
+            "variance",
+            "fault-avgpool3d",
+            "--epochs",
+            "1",
+            "--repetitions",
+            "1",
+            "--half",
+            "--factor",
+            "dropout",
+            "--factor",
+            "threads",
+            "--factor",
+            "deterministic",
         ])
         .expect(&[0])
         .json();
@@ -125,9 +138,8 @@ fn every_factor_of_pytorch_takes_effect() {
         let run = store.runs(&experiment.id()).unwrap().pop().unwrap();
         let manifest = run.manifest.unwrap();
         let controls = manifest["controls"].as_array().unwrap();
-        let value = |name: &str| {
-            controls.iter().find(|c| c["name"] == name).map(|c| c["value"].clone())
-        };
+        let value =
+            |name: &str| controls.iter().find(|c| c["name"] == name).map(|c| c["value"].clone());
         assert_eq!(value("threads intra-op"), Some(asked.threads.into()));
         assert_eq!(value("OMP_NUM_THREADS"), Some(asked.threads.to_string().into()));
         assert_eq!(value("deterministic algorithms"), Some(asked.deterministic.into()));

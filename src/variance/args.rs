@@ -80,14 +80,8 @@ pub enum Name {
 
 impl Name {
     /// All, in the order of tables.
-    pub const ALL: [Self; 6] = [
-        Self::Seed,
-        Self::Order,
-        Self::Threads,
-        Self::Deterministic,
-        Self::Dropout,
-        Self::Model,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Seed, Self::Order, Self::Threads, Self::Deterministic, Self::Dropout, Self::Model];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {

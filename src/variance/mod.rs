@@ -90,8 +90,7 @@ pub async fn variance(cli: &Cli, args: &VarianceArgs) -> Result<(), Failure> {
         )));
     }
     let runs = results(&store, &design)?;
-    let bootstrap =
-        Bootstrap { draws: DRAWS, level: 0.95, seed: study.config.study.meta_seed };
+    let bootstrap = Bootstrap { draws: DRAWS, level: 0.95, seed: study.config.study.meta_seed };
     let metrics = analyse(&design, &runs, bootstrap)?;
     let place = format!("variance/{name}");
     let told =
@@ -111,7 +110,8 @@ fn subject(
     store: &Store,
     args: &VarianceArgs,
 ) -> Result<(BugId, Evaluation, ArtifactRecord), Failure> {
-    let wanted = |bug: &BugId, evaluation: Evaluation, record: &ArtifactRecord| match &args.artifact {
+    let wanted = |bug: &BugId, evaluation: Evaluation, record: &ArtifactRecord| match &args.artifact
+    {
         Some(id) => record.id == *id && args.bug.as_ref().is_none_or(|known| known == bug),
         None => args.bug.as_ref() == Some(bug) && evaluation == Evaluation::Corrected,
     };
@@ -234,9 +234,8 @@ fn analyse(
                 Some(Cell { levels: cell.levels.clone(), values: values? })
             })
             .collect();
-        let table = cells.map(|cells| {
-            decompose(&design.factors, &cells, !design.half, Some(bootstrap))
-        });
+        let table =
+            cells.map(|cells| decompose(&design.factors, &cells, !design.half, Some(bootstrap)));
         match table {
             Some(Ok(table)) => {
                 tables.insert(name.clone(), table);
@@ -316,7 +315,10 @@ fn print_plan(cli: &Cli, design: &Factorial, name: &str, plan: &Plan) -> Result<
     }
     rows.push(["repetition".to_owned(), design.repetitions.to_string()]);
     rows.push(["combinations".to_owned(), design.cells.len().to_string()]);
-    rows.push(["runs".to_owned(), format!("{} missing, {} finished", plan.missing.len(), plan.finished)]);
+    rows.push([
+        "runs".to_owned(),
+        format!("{} missing, {} finished", plan.missing.len(), plan.finished),
+    ]);
     let value = serde_json::json!({
         "folder": format!("variance/{name}"), "factors": design.factors, "half": design.half,
         "repetitions": design.repetitions, "combinations": design.cells.len(),

@@ -59,7 +59,10 @@ fn squares_and_tests_are_those_of_aov() {
             _ => false,
         };
         assert!(same(Some(found.sum_of_squares), number("squares")), "{row:?}: {found:?}");
-        assert!(same(found.f, number("f")) && same(found.p_value, number("p")), "{row:?}: {found:?}");
+        assert!(
+            same(found.f, number("f")) && same(found.p_value, number("p")),
+            "{row:?}: {found:?}"
+        );
         compared += 1;
     }
     assert!(compared >= 31, "{compared}");
