@@ -7,6 +7,7 @@ use study::BugId;
 
 use crate::build::args::BuildArgs;
 use crate::reach::args::ReachArgs;
+use crate::variance::args::VarianceArgs;
 
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
@@ -78,6 +79,9 @@ pub enum Command {
     Report(ReportArgs),
     /// Tell two runs apart: which factor differs, and the first epoch where their numbers part.
     Diff(DiffArgs),
+    /// Take the spread of each metric apart: how much of it seeds, order, threads and other factors
+    /// contribute, on one artifact.
+    Variance(VarianceArgs),
     /// Show how many bugs came through each step, and why the others did not.
     Status,
     /// Spend a night on the study: mine, build, run, report, within a budget.
@@ -433,6 +437,18 @@ pub struct Rules {
     /// study.toml marks. May be given again.
     #[arg(long, value_name = "NAME")]
     pub unfelt: Vec<String>,
+}
+
+impl Rules {
+    /// Whether anything is given that changes how verdicts come about.
+    pub fn change_verdicts(&self) -> bool {
+        self.profile != Profile::Default
+            || self.margin.is_some()
+            || self.alpha.is_some()
+            || self.method.is_some()
+            || self.no_continuity
+            || self.alternative.is_some()
+    }
 }
 
 /// How p-values of rank tests are computed.

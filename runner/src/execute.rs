@@ -12,6 +12,7 @@ use server::{Event, Server, ServerConfig, ServerError};
 use study::{Store, StoreError, Study};
 
 use crate::cache::ArrayCache;
+use crate::factorial;
 use crate::launch::{LaunchError, Launcher};
 use crate::launching::{Launching, access};
 use crate::pairing;
@@ -235,13 +236,14 @@ impl<L: Launcher> Work<'_, L> {
         std::fs::create_dir_all(&folder).map_err(io_error(&folder))?;
         let log_path = folder.join("log.txt");
         let mut log = File::create(&log_path).map_err(io_error(&log_path))?;
-        let launch = self
+        let mut launch = self
             .launching
             .launch(key, &planned.experiment.bug, &planned.artifact, gpu.clone())
             .ok_or_else(|| RunError::NoArtifact {
                 id: planned.artifact.id.to_string(),
                 path: self.study.artifact_dir(&planned.artifact.id),
             })?;
+        launch.env.extend(factorial::environment(&planned.experiment));
         if let Some(reason) = &planned.again {
             self.store.supersede_run(key, reason)?;
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::design::Design;
 use crate::{
     BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, SlurmPolicy, Strategy,
 };
@@ -229,6 +230,9 @@ pub struct Run {
     /// Runs at the same time; 0 takes one a core.
     #[serde(default)]
     pub jobs: u32,
+    /// Looks before all runs are made, instead of a fixed number of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub design: Option<Design>,
 }
 
 fn cpu() -> String {
@@ -335,6 +339,9 @@ impl StudyConfig {
         }
         if run.timeout_minutes == 0 || self.build.timeout_minutes == 0 {
             return complain("timeout_minutes", "0".into(), "at least one minute");
+        }
+        if let Some(Err((key, found, expected))) = run.design.as_ref().map(|d| d.check(run.runs)) {
+            return complain(key, found, expected);
         }
         let fraction = self.challenge.fraction;
         if !(fraction > 0.0 && fraction <= 1.0) {

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod corpus;
+pub mod design;
 mod experiment;
 pub mod files;
 pub mod funnel;
@@ -23,7 +24,7 @@ mod words;
 
 pub use config::{ConfigError, StudyConfig};
 pub use corpus::{Bug, ChangedFile};
-pub use experiment::{Challenge, DataOrder, Experiment, Hyperparameters, ModelSpec};
+pub use experiment::{Challenge, Conditions, DataOrder, Experiment, Hyperparameters, ModelSpec};
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
