@@ -3,6 +3,7 @@
 mod access;
 mod build;
 mod cli;
+mod cluster;
 mod dashboard;
 mod design;
 mod diff;
@@ -16,6 +17,7 @@ mod manual;
 mod mine;
 mod nightly;
 mod output;
+mod own_tests;
 mod places;
 mod progress;
 mod reach;

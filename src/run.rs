@@ -10,7 +10,8 @@ use runner::{
 use study::{Ending, Study};
 
 use crate::access;
-use crate::cli::{Cli, Control, Format, RunArgs};
+use crate::cli::{Cli, Control, Executor, Format, RunArgs};
+use crate::cluster;
 use crate::design::{self, Costs, Looks, Standing};
 use crate::failure::Failure;
 use crate::home::Home;
@@ -22,6 +23,9 @@ use crate::studies;
 
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
+    if !args.workload.is_empty() {
+        return crate::own_tests::run(cli, args).await;
+    }
     let study = Arc::new(studies::open(cli)?);
     places::check(&args.place)?;
     let home = Home::for_containers(&study)?;
@@ -37,10 +41,11 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     }
     let standing =
         Standing::of(&study, &store, args, &plan, &bugs(&study, &store, args, &models)?)?;
-    let options = settings(&study, args.jobs, &args.gpus, &home, &plan)?;
+    let options = options(&study, args, &home, &plan)?;
     if args.dry_run {
         let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
-        return print_plan(cli, &study, &plan, options.jobs, costs.as_ref());
+        print_plan(cli, &study, &plan, options.jobs, costs.as_ref())?;
+        return cluster::preview(&args.place, &study, &home, &plan);
     }
     if args.plan_only {
         if let Some(design) = standing {
@@ -50,8 +55,15 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         plan.enter(&store)?;
         return print_plan(cli, &study, &plan, options.jobs, None);
     }
+    if let Some(design) = &standing {
+        // What has ended needs neither Docker nor a server.
+        plan = design.rest(&study, &store, &plan);
+    }
     let launching = if plan.missing.is_empty() {
         Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
+    } else if args.place.executor == Executor::Slurm {
+        let certified = args.access.tls_cert.is_some();
+        cluster::launching(&args.place, &study, &store, &home, &plan, certified).await?
     } else {
         Launching::at(&args.place, &study).await?
     };
@@ -63,9 +75,6 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     // Only now: what cannot be run must not take the place of what was.
     let design_store = store.clone();
     let mut looks = standing.map(|design| design.begin(&study, &design_store)).transpose()?;
-    if let Some(looks) = &looks {
-        plan = runner::part(&plan, looks.record().declaration.runs(), &looks.ended());
-    }
     plan.enter(&store)?;
     let progress = Progress::new();
     let total = plan.missing.len();
@@ -87,6 +96,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         }
         None => None,
     };
+    let config = cluster::secured(config)?;
     let launcher = &launching.launcher;
     let again = study.clone();
     let summary = match &mut looks {
@@ -152,7 +162,14 @@ fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
     })
 }
 
-/// How a plan's runs are carried out, with the jobs and the GPUs that a call names.
+fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
+    if args.place.executor == Executor::Slurm {
+        return cluster::options(study, args, home);
+    }
+    settings(study, args.jobs, &args.gpus, home, plan)
+}
+
+/// How a plan's runs are carried out on this machine, with the jobs and the GPUs that a call names.
 pub fn settings(
     study: &Study,
     asked_jobs: Option<u32>,
@@ -187,6 +204,9 @@ pub fn settings(
 pub fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
     match event {
         runner::Progress::Began { name } => tracing::info!("{name} began"),
+        runner::Progress::Again { name, lost } => {
+            progress.line(&format!("{name} starts over: {}: {}", lost.ending, lost.reason));
+        }
         runner::Progress::Epoch { name, epoch, loss, seconds } => {
             if verbose && let Some(loss) = loss {
                 progress.line(&format!("{name} epoch {epoch}: loss {loss:.6}, {seconds:.1} s"));

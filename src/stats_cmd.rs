@@ -42,16 +42,21 @@ fn print_verdicts(cli: &Cli, analysis: &Analysis) -> Result<(), Failure> {
     // A control by repetition has its bug's name. People need the kind only then; programs always
     // find it in the same place.
     let mixed = entries.windows(2).any(|pair| pair[0].kind != pair[1].kind);
+    let reach = |entry: &stats::BugVerdict| {
+        let words = |reach: &stats::Reach| format!("{} ({})", reach.answer, reach.strength);
+        entry.reach.as_ref().map(words).unwrap_or_default()
+    };
     if cli.format == Format::Table && !mixed {
-        let mut rows = Rows::new(&["bug", "verdict", "reason"]);
+        let mut rows = Rows::new(&["bug", "verdict", "reach", "reason"]);
         for entry in entries {
-            rows.push([entry.bug.as_str(), entry.verdict.name(), &entry.reason]);
+            rows.push([entry.bug.as_str(), entry.verdict.name(), &reach(entry), &entry.reason]);
         }
         return output::print(cli.format, entries, &rows);
     }
-    let mut rows = Rows::new(&["bug", "kind", "verdict", "reason"]);
+    let mut rows = Rows::new(&["bug", "kind", "verdict", "reach", "reason"]);
     for entry in entries {
-        rows.push([entry.bug.as_str(), entry.kind.name(), entry.verdict.name(), &entry.reason]);
+        let (kind, verdict) = (entry.kind.name(), entry.verdict.name());
+        rows.push([entry.bug.as_str(), kind, verdict, &reach(entry), &entry.reason]);
     }
     output::print(cli.format, entries, &rows)
 }
@@ -100,6 +105,8 @@ pub fn analyse_study(
         analysis.apply_design(record);
     }
     analysis.add_identical(&input.identical, options.seed_policy);
+    analysis.add_reach(&study::reach::of_own_workload(study).map_err(Failure::input)?);
+    analysis.own_tests = study::own_tests::read(study).map_err(Failure::input)?;
     analysis.inputs = Some(inputs);
     let file = study.analysis_file();
     let results = file.with_file_name("results.csv");

@@ -12,6 +12,7 @@ mod factorial;
 mod launch;
 mod launching;
 mod names;
+pub mod own_tests;
 mod pairing;
 mod plan;
 mod sequential;
@@ -22,7 +23,10 @@ pub mod trace;
 pub use difference::{DifferenceError, RunDifference, difference};
 pub use execute::{Progress, RunError, RunOptions, execute};
 pub use factorial::{FactorialError, factorial, place};
-pub use launch::{AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher};
+pub use launch::{
+    AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher, SlurmError,
+    SlurmLauncher, SlurmSetup,
+};
 pub use names::Models;
 pub use pairing::{FactorDifference, compare_manifests};
 pub use plan::{Control, Overrides, Plan, PlanError, PlannedRun, plan};

@@ -87,6 +87,7 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
         families,
         controls,
         sequential: None,
+        own_tests: Vec::new(),
         notes: notes(options, &outcomes),
         warnings,
     }

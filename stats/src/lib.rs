@@ -45,7 +45,7 @@ pub mod variance;
 mod verdict;
 
 pub use analyse::analyse;
-pub use analysis::{Analysis, BugVerdict, Kind, Test, Verdict};
+pub use analysis::{Analysis, BugVerdict, Kind, Reach, Test, Verdict};
 pub use input::{Evaluation, InputError, Results, RunRow};
 pub use mann_whitney::Choice;
 pub use options::{Options, Profile, SeedPolicy};

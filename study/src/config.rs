@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::design::Design;
-use crate::{BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, Strategy};
+use crate::{
+    BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, SlurmPolicy, Strategy,
+};
 
 /// Why `study.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,9 @@ pub struct StudyConfig {
     /// What `nightly` may do.
     #[serde(default)]
     pub nightly: NightlyPolicy,
+    /// How runs become jobs of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<SlurmPolicy>,
     /// Planted faults: the positive controls.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -349,6 +354,9 @@ impl StudyConfig {
             return complain("stats.margin", self.stats.margin.to_string(), "between 0 and 1");
         }
         if let Err((key, found, expected)) = self.nightly.check() {
+            return complain(key, found, expected);
+        }
+        if let Some(Err((key, found, expected))) = self.slurm.as_ref().map(SlurmPolicy::check) {
             return complain(key, found, expected);
         }
         if !self.framework.tag_pattern.contains("{version}") {

@@ -13,9 +13,12 @@ pub mod funnel;
 mod ids;
 mod layout;
 mod nightly;
+pub mod own_tests;
 pub mod prune;
+pub mod reach;
 pub mod seed;
 pub mod selection;
+mod slurm;
 pub mod store;
 mod words;
 
@@ -25,8 +28,9 @@ pub use experiment::{Challenge, Conditions, DataOrder, Experiment, Hyperparamete
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
+pub use slurm::SlurmPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
-    Ending, Evaluation, Factor, NightlyStage, Resolution, SeedPolicy, Strategy, UnknownWord,
-    Verdict,
+    Ending, Evaluation, Factor, NightlyStage, NodeContainer, ReachAnswer, ReachStrength,
+    Resolution, SameHardware, SeedPolicy, Strategy, UnknownWord, Verdict,
 };

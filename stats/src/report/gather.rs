@@ -233,6 +233,8 @@ fn digests(study: &Study, store: &Store) -> Result<Vec<(String, String)>, Gather
         ("study.toml", study.root().join("study.toml")),
         ("corpus/bugs.jsonl", study.corpus_file()),
         ("labels.csv", study.labels_file()),
+        ("reach/findings.jsonl", study::reach::file(study)),
+        ("own-tests/findings.jsonl", study::own_tests::file(study)),
         ("stats/results.csv", analysis.with_file_name("results.csv")),
         ("stats/tests.csv", analysis.with_file_name("tests.csv")),
     ] {
