@@ -41,12 +41,16 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     }
     let standing =
         Standing::of(&study, &store, args, &plan, &bugs(&study, &store, args, &models)?)?;
+<<<<<<< HEAD
     let options = match args.place.executor {
         Executor::Slurm => cluster::options(&study, args, &home)?,
         Executor::Docker | Executor::Local => {
             settings(&study, args.jobs, &args.gpus, &home, &plan)?
         }
     };
+=======
+    let options = options(&study, args, &home, &plan)?;
+>>>>>>> w-seq
     if args.dry_run {
         let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
         print_plan(cli, &study, &plan, options.jobs, costs.as_ref())?;
@@ -59,6 +63,10 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         }
         plan.enter(&store)?;
         return print_plan(cli, &study, &plan, options.jobs, None);
+    }
+    if let Some(design) = &standing {
+        // What has ended needs neither Docker nor a server.
+        plan = design.rest(&study, &store, &plan);
     }
     let launching = if plan.missing.is_empty() {
         Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
@@ -76,9 +84,6 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     // Only now: what cannot be run must not take the place of what was.
     let design_store = store.clone();
     let mut looks = standing.map(|design| design.begin(&study, &design_store)).transpose()?;
-    if let Some(looks) = &looks {
-        plan = runner::part(&plan, looks.record().declaration.runs(), &looks.ended());
-    }
     plan.enter(&store)?;
     let progress = Progress::new();
     let total = plan.missing.len();
@@ -166,7 +171,18 @@ fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
     })
 }
 
+<<<<<<< HEAD
 /// How a plan's runs are carried out, with the jobs and the GPUs that a call names.
+=======
+fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
+    if args.place.executor == Executor::Slurm {
+        return cluster::options(study, args, home);
+    }
+    settings(study, args.jobs, &args.gpus, home, plan)
+}
+
+/// How a plan's runs are carried out on this machine, with the jobs and the GPUs that a call names.
+>>>>>>> w-seq
 pub fn settings(
     study: &Study,
     asked_jobs: Option<u32>,

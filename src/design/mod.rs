@@ -6,7 +6,7 @@ mod judge;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::anyhow;
-use runner::Plan;
+use runner::{Judge, Plan};
 use serde_json::Value;
 use stats::sequential::Subject;
 use study::design::{Declaration, Record, RecordError};
@@ -92,6 +92,12 @@ impl Standing {
     /// What the design is expected to cost.
     pub fn costs(&self, plan: &Plan, store: &Store) -> Result<Costs<'_>, Failure> {
         Costs::of(self.declaration(), plan, store)
+    }
+
+    /// What is left of a plan after the looks that were taken.
+    pub fn rest(&self, study: &Study, store: &Store, plan: &Plan) -> Plan {
+        let looks = Looks::new(study, store, self.record.clone(), self.subjects.clone());
+        runner::part(plan, self.declaration().runs(), &looks.ended())
     }
 
     /// Declares the design if that has yet to be done, and gives what takes its looks.

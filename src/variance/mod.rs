@@ -15,7 +15,7 @@ use study::{ArtifactRecord, BugId, Evaluation, Experiment, RunKey, RunStatus, St
 use self::args::VarianceArgs;
 use self::design::Factorial;
 use crate::access;
-use crate::cli::Cli;
+use crate::cli::{Cli, Executor};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
@@ -46,6 +46,11 @@ pub async fn variance(cli: &Cli, args: &VarianceArgs) -> Result<(), Failure> {
     if args.place.client.is_some() {
         return Err(Failure::input(anyhow!(
             "--client: the factors of `variance` are the Python client's; leave the option out"
+        )));
+    }
+    if args.place.executor == Executor::Slurm {
+        return Err(Failure::input(anyhow!(
+            "--executor slurm: a cluster takes the runs of `run`; `variance` runs on this machine"
         )));
     }
     places::check(&args.place)?;

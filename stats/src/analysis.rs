@@ -300,11 +300,19 @@ pub struct Analysis {
     pub families: Vec<Family>,
     /// The study's controls.
     pub controls: Controls,
+<<<<<<< HEAD
     /// What the fixes' own tests showed, by bug; no verdict rests on it.
     pub own_tests: Vec<OwnTests>,
     /// The sequential design and its looks, where one was declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequential: Option<Sequential>,
+=======
+    /// The sequential design and its looks, where one was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequential: Option<Sequential>,
+    /// What the fixes' own tests showed, by bug; no verdict rests on it.
+    pub own_tests: Vec<OwnTests>,
+>>>>>>> w-seq
     /// How to read the numbers.
     pub notes: Vec<String>,
     /// What was left out, and what calls for care.

@@ -1,7 +1,5 @@
 //! The analysis of variance against R's `aov` (see `golden/make_variance.R`).
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at once")]
-
 use reproduceml_stats::variance::{Cell, Component, Factor, decompose};
 use std::collections::HashMap;
 

@@ -1,13 +1,16 @@
 //! The worked examples of docs/statistics.md: what it says is what comes out.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use reproduceml_stats::mann_whitney::{
     Alternative, Choice, asymptotic, exact, exact_with_ties, standard_deviation_of_u,
 };
+use reproduceml_stats::sequential::boundary;
+use reproduceml_stats::variance::{Cell, Factor, decompose};
 use reproduceml_stats::{
     adjust, brunner_munzel, effect, equivalence, power, shift, signed_rank, special, spread,
 };
+use study::design::Spending;
 
 const TWO: Alternative = Alternative::TwoSided;
 
@@ -125,4 +128,33 @@ fn rates_of_controls() {
     let (low, high) = special::clopper_pearson(1, 10, 0.95);
     said("1 of 10 A/A comparisons found different is a rate of 0.1 with interval [0.0025, 0.445]");
     assert_eq!((rounded(low, 4), rounded(high, 3)), (0.0025, 0.445));
+}
+
+#[test]
+fn sequential_designs() {
+    let information = [0.2, 0.4, 0.6, 0.8, 1.0];
+    let spent = information.map(|t| boundary::spent(Spending::ObrienFleming, 0.025, t));
+    let found = boundary::bounds(&information, &spent, boundary::Sides::Two);
+    said("five looks, two-sided 5 %: critical values 4.877, 3.357, 2.680, 2.290, 2.031");
+    let rounded: Vec<f64> = found.into_iter().map(|bound| rounded(bound, 3)).collect();
+    assert_eq!(rounded, [4.877, 3.357, 2.680, 2.290, 2.031]);
+    // The chance of one of five looks below 5 %: what is spent if every bound is that of 5 %.
+    said("five looks at 5 % are wrong 14 % of the time");
+    let within = |spent: [f64; 5]| boundary::bounds(&information, &spent, boundary::Sides::Two);
+    let whole = within([0.025, 0.0415, 0.0537, 0.0631, 0.0710]);
+    assert!(whole.iter().all(|bound| (bound - 1.96).abs() < 0.01), "{whole:?}");
+}
+
+#[test]
+fn variance() {
+    let levels = vec!["a".to_owned(), "b".to_owned()];
+    let factor = Factor { name: "order".into(), levels, random: false };
+    let cells = [vec![1.0, 3.0], vec![5.0, 7.0]];
+    let cells = [0, 1].map(|at| Cell { levels: vec![at], values: cells[at].clone() });
+    let table = decompose(&[factor], &cells, true, None).unwrap();
+    said("one factor with two levels, runs {1, 3} and {5, 7}: the means 2 and 6 lie 2 from 4");
+    said("so the factor has 4 · 2² = 16 of the 20, 80 %");
+    let [factor, repetition] = &table.components[..] else { panic!("{table:?}") };
+    assert_eq!((factor.sum_of_squares, repetition.sum_of_squares), (16.0, 4.0));
+    assert_eq!(factor.share, Some(0.8));
 }
