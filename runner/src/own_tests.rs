@@ -352,10 +352,18 @@ fn first_difference(
         if !unsteady.values.contains(test)
             && let Some((x, y, place)) = values_part(a, b)
         {
-            let (shown, difference) = match (x.values.get(place), y.values.get(place)) {
+            let (mut shown, difference) = match (x.values.get(place), y.values.get(place)) {
                 (Some(one), Some(other)) => show(one, other),
                 _ => (("another call".to_owned(), "this call".to_owned()), None),
             };
+            // They part behind the numbers that are kept: the assertion's own difference tells.
+            if shown.0 == shown.1 {
+                let apart = |check: &Check| match &check.difference {
+                    Some(apart) => format!(" ({apart} from what it is compared with)"),
+                    None => " (other values behind those)".to_owned(),
+                };
+                shown = (shown.0 + &apart(x), shown.1 + &apart(y));
+            }
             return Some(Parting { difference, ..parting(&x.how, &x.at, shown.0, shown.1) });
         }
         if !unsteady.outcomes.contains(test) && a.outcome != b.outcome {
