@@ -80,7 +80,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Stats(args) => stats_cmd::stats(cli, args),
         Command::Report(args) => report::report(cli, args),
         Command::Diff(args) => diff::diff(cli, args).await,
-        Command::Status => status::status(cli),
+        Command::Status => status::status(cli).await,
         // The only one that says more than success with its exit code.
         Command::Nightly(args) => return nightly::nightly(cli, args).await,
         Command::Gc(args) => gc::gc(cli, args),

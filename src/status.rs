@@ -9,13 +9,14 @@ use crate::cli::{Cli, Format};
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::reach::gate;
-use crate::{stats_cmd, studies};
+use crate::{doctor, stats_cmd, studies};
 
 /// Losses of one step that the table shows.
 const SHOWN: usize = 12;
 
-/// Prints how many bugs came through each step, and why the others did not.
-pub fn status(cli: &Cli) -> Result<(), Failure> {
+/// Prints how many bugs came through each step, and why the others did not; for people also what
+/// the next stages lack here.
+pub async fn status(cli: &Cli) -> Result<(), Failure> {
     let study = studies::open(cli)?;
     let funnel = funnel(&study, &study.store()?)?;
     let shown = if cli.format == Format::Table { SHOWN } else { usize::MAX };
@@ -30,7 +31,13 @@ pub fn status(cli: &Cli) -> Result<(), Failure> {
             rows.push(["", "", "…", &format!("and {more} more; --format json lists all")]);
         }
     }
-    output::print(cli.format, &funnel, &rows)
+    output::print(cli.format, &funnel, &rows)?;
+    if cli.format == Format::Table {
+        for line in doctor::attention(cli).await {
+            eprintln!("{line}");
+        }
+    }
+    Ok(())
 }
 
 /// The funnel, as far as the stages have come.

@@ -8,7 +8,7 @@ use containers::Cancel;
 use serde::Serialize;
 use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig, UnknownWord};
 
-use crate::classify::FailureClass;
+use crate::failure::FailureClass;
 use crate::rebuild::Rebuilt;
 use crate::record::CacheUse;
 use crate::suits::{LeftOut, ToolchainChoice};

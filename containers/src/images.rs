@@ -142,11 +142,10 @@ impl Docker {
     where
         S: Stream<Item = io::Result<Vec<u8>>> + Send + 'static,
     {
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        // The whole name in one: Docker takes it so too, and Podman overlooks a tag of its own.
         let options = CreateImageOptions {
             from_src: Some("-".into()),
-            repo: Some(repository.into()),
-            tag: Some(tag.into()),
+            repo: Some(name.into()),
             changes: changes.iter().map(|line| (*line).to_owned()).collect(),
             ..CreateImageOptions::default()
         };

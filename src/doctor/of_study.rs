@@ -9,6 +9,12 @@ use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::nightly;
 
+/// What is said about nights.
+pub(super) const NIGHTLY: &str = "nightly";
+
+/// Of a study that has had no night, which few need.
+pub(super) const NEVER: &str = "never";
+
 pub(super) fn findings(cli: &Cli) -> Vec<Finding> {
     let opened = crate::studies::open(cli)
         .and_then(|study| Ok((study.store()?.path().display().to_string(), study)));
@@ -64,11 +70,11 @@ fn caches(study: &Study) -> Finding {
 }
 
 fn last_night(study: &Study) -> Finding {
-    let what = "nightly";
+    let what = NIGHTLY;
     match nightly::last_night(study) {
         Ok(None) => Finding::optional(
             what,
-            "never",
+            NEVER,
             "scripts/nightly/ has a crontab, systemd units and a workflow that call it",
         ),
         Ok(Some(at)) => match at.parse::<Timestamp>().map(since) {
