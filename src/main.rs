@@ -3,7 +3,9 @@
 mod access;
 mod build;
 mod cli;
+mod cluster;
 mod dashboard;
+mod design;
 mod diff;
 mod doctor;
 mod failure;
@@ -25,6 +27,7 @@ mod serve;
 mod stats_cmd;
 mod status;
 mod studies;
+mod variance;
 
 use std::process::ExitCode;
 
@@ -80,6 +83,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Stats(args) => stats_cmd::stats(cli, args),
         Command::Report(args) => report::report(cli, args),
         Command::Diff(args) => diff::diff(cli, args).await,
+        Command::Variance(args) => variance::variance(cli, args).await,
         Command::Status => status::status(cli).await,
         // The only one that says more than success with its exit code.
         Command::Nightly(args) => return nightly::nightly(cli, args).await,

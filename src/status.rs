@@ -6,6 +6,7 @@ use study::funnel::Funnel;
 use study::{BugId, Store, Study, Verdict};
 
 use crate::cli::{Cli, Format};
+use crate::design;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::reach::gate;
@@ -31,7 +32,14 @@ pub async fn status(cli: &Cli) -> Result<(), Failure> {
             rows.push(["", "", "…", &format!("and {more} more; --format json lists all")]);
         }
     }
-    output::print(cli.format, &funnel, &rows)?;
+    let mut value = serde_json::to_value(&funnel).map_err(Failure::stage)?;
+    if let Some(record) = design::read(&study)? {
+        for (bug, side, text) in design::lines(&record) {
+            rows.push(["looks", "", &format!("{bug} {side}"), &text]);
+        }
+        value["looks"] = serde_json::to_value(&record.looks).map_err(Failure::stage)?;
+    }
+    output::print(cli.format, &value, &rows)?;
     if cli.format == Format::Table {
         for line in doctor::attention(cli).await {
             eprintln!("{line}");

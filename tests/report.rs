@@ -84,6 +84,7 @@ fn fill(study: &Study, bug: &str, first: Evaluation, centres: [f64; 2], salts: [
             seed_policy: study.config.run.seed_policy,
             meta_seed: study.config.study.meta_seed,
             device: "cpu".into(),
+            conditions: None,
         });
     }
     store.plan(&planned.iter().map(|e| (e.clone(), 8)).collect::<Vec<_>>()).unwrap();

@@ -158,6 +158,33 @@ impl Docker {
         self.image_id(name).await?.ok_or_else(|| failed("the daemon kept no image".into()))
     }
 
+    /// Writes an image as an archive that `docker load` and Apptainer take; whole, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError::Daemon`] if the daemon does not have it, [`ContainerError::ImageBuild`] if
+    /// the file cannot be written.
+    pub async fn save_image(&self, name: &str, path: &Path) -> Result<(), ContainerError> {
+        let failed = |error: io::Error| ContainerError::ImageBuild {
+            image: name.into(),
+            detail: format!("{}: {error}", path.display()),
+        };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(failed)?;
+        let mut archive = Box::pin(self.client.export_image(name));
+        while let Some(piece) = archive.next().await {
+            let piece = piece.map_err(|error| {
+                ContainerError::daemon(format!("save the image {name}"), &error)
+            })?;
+            io::Write::write_all(&mut file, &piece).map_err(failed)?;
+        }
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(path).map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+
     /// Asks a registry for an image and returns its digest.
     ///
     /// # Errors

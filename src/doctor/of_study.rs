@@ -19,12 +19,16 @@ pub(super) fn findings(cli: &Cli) -> Vec<Finding> {
     let opened = crate::studies::open(cli)
         .and_then(|study| Ok((study.store()?.path().display().to_string(), study)));
     match opened {
-        Ok((store, study)) => vec![
-            Finding::ok("study", format!("{} ({store})", study.config.study.name)),
-            clone_of(&study),
-            caches(&study),
-            last_night(&study),
-        ],
+        Ok((store, study)) => {
+            let mut all = vec![
+                Finding::ok("study", format!("{} ({store})", study.config.study.name)),
+                clone_of(&study),
+                caches(&study),
+                last_night(&study),
+            ];
+            all.extend(study.config.slurm.is_some().then(cluster));
+            all
+        }
         Err(Failure::Input(error) | Failure::Missing(error) | Failure::Stage(error)) => {
             vec![Finding::missing("study", "cannot be opened", error.to_string())]
         }
@@ -60,6 +64,27 @@ fn clone_of(study: &Study) -> Finding {
                     "framework.clone of study.toml expects a clone of the framework there",
                 )
             }
+        }
+    }
+}
+
+/// Whether the cluster that the study names answers from here.
+fn cluster() -> Finding {
+    let what = "cluster";
+    match std::process::Command::new("sinfo").args(["--noheader", "--format=%D %P"]).output() {
+        Err(error) => Finding::missing(
+            what,
+            format!("sinfo could not be started: {error}"),
+            "study.toml has [slurm]: call `run --executor slurm` where Slurm's commands are",
+        ),
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let said = text.lines().map(|line| line.trim().replacen(' ', " nodes in ", 1));
+            Finding::ok(what, said.collect::<Vec<_>>().join(", "))
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Finding::missing(what, "Slurm does not answer", said)
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::brunner_munzel::BrunnerMunzel;
 use crate::equivalence::Equivalence;
 use crate::mann_whitney::Method;
 use crate::options::{Options, SeedPolicy};
+use crate::sequential::Sequential;
 use crate::shift::Interval;
 use crate::signed_rank::SignedRank;
 use crate::spread::FlignerKilleen;
@@ -301,6 +302,9 @@ pub struct Analysis {
     pub controls: Controls,
     /// What the fixes' own tests showed, by bug; no verdict rests on it.
     pub own_tests: Vec<OwnTests>,
+    /// The sequential design and its looks, where one was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequential: Option<Sequential>,
     /// How to read the numbers.
     pub notes: Vec<String>,
     /// What was left out, and what calls for care.

@@ -35,11 +35,13 @@ pub mod render;
 pub mod report;
 pub mod sample;
 mod select;
+pub mod sequential;
 pub mod shift;
 pub mod signed_rank;
 pub mod special;
 pub mod spread;
 pub mod store;
+pub mod variance;
 mod verdict;
 
 pub use analyse::analyse;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use study::store::EpochRecord;
 use study::{RunKey, RunStatus, Store, StoreError};
 
 use crate::input::{Evaluation, InputError, Results, RunRow};
@@ -101,6 +102,28 @@ pub(crate) fn evaluation(stored: study::Evaluation) -> Evaluation {
     }
 }
 
+/// The metrics of a finished run: those of its predictions for the test samples, its seconds, and
+/// the loss of its last epoch.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn metrics_of(store: &Store, key: &RunKey) -> Result<BTreeMap<String, f64>, StoreError> {
+    metrics(store, key, &store.epochs(key)?)
+}
+
+fn metrics(
+    store: &Store,
+    key: &RunKey,
+    epochs: &[EpochRecord],
+) -> Result<BTreeMap<String, f64>, StoreError> {
+    let mut metrics = store.metrics(key, "test")?;
+    metrics.insert("seconds".into(), epochs.iter().map(|epoch| epoch.seconds).sum());
+    if let Some(bits) = epochs.last().and_then(|epoch| epoch.loss_bits) {
+        metrics.insert("loss".into(), f64::from_bits(bits));
+    }
+    Ok(metrics)
+}
+
 fn row(
     store: &Store,
     experiment: &study::Experiment,
@@ -108,11 +131,7 @@ fn row(
     seed: Option<u32>,
 ) -> Result<RunRow, StoreError> {
     let epochs = store.epochs(key)?;
-    let mut metrics = store.metrics(key, "test")?;
-    metrics.insert("seconds".into(), epochs.iter().map(|epoch| epoch.seconds).sum());
-    if let Some(bits) = epochs.last().and_then(|epoch| epoch.loss_bits) {
-        metrics.insert("loss".into(), f64::from_bits(bits));
-    }
+    let metrics = metrics(store, key, &epochs)?;
     let predictions = store.prediction_digests(key)?;
     Ok(RunRow {
         bug: experiment.bug.to_string(),

@@ -129,6 +129,30 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// What runs a training client on a node of a cluster.
+    NodeContainer, "container of a node" {
+        /// A Python of the node.
+        None => "none",
+        /// Docker.
+        Docker => "docker",
+        /// Apptainer, from the same image.
+        Apptainer => "apptainer",
+    }
+}
+
+vocabulary! {
+    /// What hardware all runs of a bug have in common on a cluster.
+    SameHardware, "sameness of hardware" {
+        /// Nodes of which the cluster says the same.
+        Class => "class",
+        /// One node.
+        Node => "node",
+        /// Nothing that the scheduler is told; the manifests decide.
+        Any => "any",
+    }
+}
+
+vocabulary! {
     /// How a run's process ended, where it did not simply end well.
     Ending, "ending" {
         /// The kernel killed it for want of memory.
@@ -149,6 +173,32 @@ vocabulary! {
         Exit => "exit",
         /// The program that started it came to its end first.
         Stopped => "stopped",
+        /// The cluster gave its node to somebody else.
+        Preempted => "preempted",
+        /// Its node failed.
+        NodeLost => "node-lost",
+        /// Somebody cancelled its job.
+        Cancelled => "cancelled",
+    }
+}
+
+impl Ending {
+    /// Whether the end says nothing of the run itself, so that it starts over.
+    pub fn starts_over(self) -> bool {
+        match self {
+            Self::ServerLost
+            | Self::Stopped
+            | Self::Preempted
+            | Self::NodeLost
+            | Self::Cancelled => true,
+            Self::OutOfMemory
+            | Self::Timeout
+            | Self::Killed
+            | Self::Crash
+            | Self::Exception
+            | Self::Job
+            | Self::Exit => false,
+        }
     }
 }
 
@@ -251,6 +301,8 @@ mod tests {
         round(Verdict::ALL);
         round(Ending::ALL);
         round(Factor::ALL);
+        round(NodeContainer::ALL);
+        round(SameHardware::ALL);
         round(ReachAnswer::ALL);
         round(ReachStrength::ALL);
         for word in Resolution::ALL {

@@ -119,6 +119,7 @@ pub fn experiment(study: &Study, bug: &BugId, evaluation: Evaluation, byte: u8) 
         seed_policy: study.config.run.seed_policy,
         meta_seed: 7,
         device: "cpu".into(),
+        conditions: None,
     }
 }
 

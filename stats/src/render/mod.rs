@@ -3,6 +3,7 @@
 //! The same analysis gives the same bytes. CSV and JSON carry numbers in full precision, the
 //! others three significant digits.
 
+mod looks;
 pub mod number;
 pub mod sheet;
 
@@ -201,7 +202,9 @@ pub fn summary(analysis: &Analysis) -> String {
 
 /// The tables of an analysis, for people.
 pub fn sheets(analysis: &Analysis) -> Vec<Sheet> {
-    let mut sheets = vec![verdict_sheet(analysis), test_sheet(analysis), effect_sheet(analysis)];
+    let mut sheets = vec![verdict_sheet(analysis)];
+    sheets.extend(analysis.sequential.as_ref().map(looks::sheet));
+    sheets.extend([test_sheet(analysis), effect_sheet(analysis)]);
     if analysis.tests.iter().any(|test| test.paired.is_some()) {
         sheets.push(paired_sheet(analysis));
     }

@@ -181,7 +181,11 @@ fn commands(study: &Study, sides: &[Side], rules: &str) -> Vec<String> {
         .collect();
     for side in sides {
         let experiment = &side.experiment;
-        let mut options = format!(" --runs {}", side.target);
+        // A sequential design says itself how many runs there are.
+        let mut options = match &config.run.design {
+            Some(_) => String::new(),
+            None => format!(" --runs {}", side.target),
+        };
         if experiment.hyperparameters.epochs != config.run.epochs {
             options += &format!(" --epochs {}", experiment.hyperparameters.epochs);
         }
