@@ -233,6 +233,18 @@ fn lines_and_values_tell_the_truth_and_run_heeds_it() {
     std::fs::write(&kept, blind.to_string()).unwrap();
     assert!(ask("operators").values().all(|answer| answer == "unknown"));
     assert_eq!(ask("lines"), of("lines"));
+    // What tests of the layers rest on is what is seen here too.
+    let watched: Value = serde_json::from_str(
+        &std::fs::read_to_string(root().join("tests/fixtures/tinynn/watched.json")).unwrap(),
+    )
+    .unwrap();
+    for bug in bugs {
+        let seen = study.path().join(format!("reach/watched/{bug}.json"));
+        let seen: Value = serde_json::from_slice(&std::fs::read(seen).unwrap()).unwrap();
+        for side in ["buggy", "corrected"] {
+            assert_eq!(seen[side]["lines"], watched[bug][side]["lines"], "{bug}, {side}");
+        }
+    }
     let measured = ask("values");
     assert_eq!(measured["pr16"], "may-differ");
     assert_eq!(measured["pr20"], "may-differ");

@@ -8,7 +8,7 @@ use crate::answer::{Answer, Evidence, Layer, Strength};
 use crate::change::{Change, FileChange, Side};
 use crate::dictionary::Dictionary;
 use crate::index::{is_header, is_source};
-use crate::units::Symbols;
+use crate::units::{Symbols, UnitKind};
 use crate::{cpp, python};
 
 /// How often each line that can run did: by line, from 1.
@@ -76,8 +76,8 @@ fn judge_file(file: &FileChange, layer: Layer, covered: &Covered) -> Evidence {
             let reason = format!("no line of it was counted on the {name} side");
             return evidence(Answer::Unknown, reason);
         };
-        for line in lines {
-            match count_of(counts, line) {
+        for (line, within) in lines {
+            match count_of(counts, line, within) {
                 Some(0) => told += 1,
                 Some(times) => {
                     let reason = match layer {
@@ -107,33 +107,50 @@ fn judge_file(file: &FileChange, layer: Layer, covered: &Covered) -> Evidence {
     }
 }
 
-/// The changed lines that say something.
-fn speaking(path: &str, side: &Side, layer: Layer) -> Vec<u32> {
+/// The lines among which a line may find the one that it belongs to.
+type Within = (u32, u32);
+
+/// The changed lines that say something, each with the function around it; what is in none stands
+/// for itself.
+fn speaking(path: &str, side: &Side, layer: Layer) -> Vec<(u32, Within)> {
     let Some(content) = &side.content else { return Vec::new() };
     let lines = side.lines.iter().copied();
     match layer {
         Layer::LinesPython => {
             let file = python::read(content);
-            lines.filter(|line| !file.is_silent(*line)).collect()
+            let within = |line: u32| match (file.runs_in(line), file.head_of(line)) {
+                (_, Some(head)) => (head.first, head.body.saturating_sub(1)),
+                (Some(function), None) => (function.body, function.last),
+                (None, None) => {
+                    let before = file.functions.iter().map(|function| function.last);
+                    (before.filter(|last| *last < line).max().unwrap_or(0) + 1, line)
+                }
+            };
+            lines.filter(|line| !file.is_silent(*line)).map(|line| (line, within(line))).collect()
         }
         _ => {
             let units = cpp::read(content, &Dictionary::default(), &mut Symbols::default());
             let lines = lines.filter(|line| !units.is_silent(*line));
             // A directive runs nowhere itself; that of a header may change every line after it.
             let directive = |line: &u32| units.includes.iter().any(|(at, _)| at == line);
-            if is_header(path) {
-                lines.collect()
-            } else {
-                lines.filter(|line| !directive(line)).collect()
-            }
+            let within = |line: u32| match units.at(line) {
+                Some(unit) if unit.kind == UnitKind::Function => (unit.first, unit.last),
+                _ => (line, line),
+            };
+            lines
+                .filter(|line| is_header(path) || !directive(line))
+                .map(|line| (line, within(line)))
+                .collect()
         }
     }
 }
 
-/// How often a line ran. A line on which nothing begins belongs to the one before on which
-/// something does: the rest of a statement.
-fn count_of(counts: &Counts, line: u32) -> Option<u64> {
-    counts.range(..=line).next_back().map(|(_, count)| *count)
+/// How often a line ran. A line on which nothing begins belongs to the one before it in its
+/// function on which something does (the rest of a statement), or is the function's head. A
+/// function of which no line is counted tells nothing: it was not compiled, or its lines are lost.
+fn count_of(counts: &Counts, line: u32, (first, last): Within) -> Option<u64> {
+    let before = counts.range(first..=line).next_back();
+    before.or_else(|| counts.range(line..=last.max(line)).next()).map(|(_, count)| *count)
 }
 
 /// Reads what `gcov --json-format --stdout` prints: a JSON document a line. `root` is where the
@@ -244,6 +261,19 @@ mod tests {
     #[test]
     fn lines_of_python_that_did_not_run_are_zero() {
         let counts = from_python(&[1, 3], &[3]);
-        assert_eq!((count_of(&counts, 2), count_of(&counts, 4)), (Some(0), Some(1)));
+        assert_eq!(count_of(&counts, 2, (1, 4)), Some(0));
+        assert_eq!(count_of(&counts, 4, (1, 4)), Some(1));
+    }
+
+    #[test]
+    fn a_line_belongs_to_no_other_function() {
+        let counts = Counts::from([(1, 0), (2, 0), (12, 5)]);
+        assert_eq!(count_of(&counts, 8, (7, 9)), None, "no line of its own function is counted");
+        assert_eq!(count_of(&counts, 11, (10, 14)), Some(5), "the head of a function that is");
+        assert_eq!(count_of(&counts, 20, (20, 20)), None, "at file scope nothing is counted");
+        let code = "int f(void)\n{\n    return 1;\n}\nint table[] = {1, 2};\n";
+        let fix = change("src/a.c", (code, &[5]), (code, &[5]));
+        let found = judge(&fix, &both(&[(1, 0), (3, 0)]), &dictionary());
+        assert_eq!(found.first().map(|part| part.answer), Some(Answer::Unknown));
     }
 }

@@ -322,6 +322,29 @@ fn values_part<'a>(
     })
 }
 
+/// The check to show: where the outcomes differ, that of the failure if it was given other values
+/// there; else the first whose values differ.
+fn telling_part<'a>(
+    one: &'a TestResult,
+    other: &'a TestResult,
+) -> Option<(&'a Check, &'a Check, usize)> {
+    let failed = match (one.outcome.as_str(), other.outcome.as_str()) {
+        ("failed", "passed") => one.checks.len(),
+        ("passed", "failed") => other.checks.len(),
+        _ => 0,
+    };
+    let last =
+        failed.checked_sub(1).and_then(|at| Some((one.checks.get(at)?, other.checks.get(at)?)));
+    let parted = last.and_then(|(a, b)| {
+        let place = a.values.iter().zip(&b.values).position(|(x, y)| x.digest != y.digest)?;
+        (a.at == b.at).then_some((a, b, place))
+    });
+    match one.outcome == other.outcome {
+        true => values_part(one, other),
+        false => parted,
+    }
+}
+
 fn first_difference(
     run: u32,
     buggy: &ByTest<'_>,
@@ -329,7 +352,9 @@ fn first_difference(
     unsteady: &Unsteady<'_>,
 ) -> Option<Parting> {
     let mut all: Vec<&str> = buggy.keys().chain(corrected.keys()).copied().collect();
-    all.sort_unstable();
+    // A test that fails on one side tells more than one whose values differ in the last bit.
+    let ended = |side: &ByTest<'_>, test: &str| side.get(test).map(|result| result.outcome.clone());
+    all.sort_by_key(|test| (ended(buggy, test) == ended(corrected, test), *test));
     all.dedup();
     for test in all {
         let parting = |how: &str, at: &str, buggy: String, corrected: String| Parting {
@@ -350,12 +375,20 @@ fn first_difference(
             return Some(parting("", "", a, b));
         };
         if !unsteady.values.contains(test)
-            && let Some((x, y, place)) = values_part(a, b)
+            && let Some((x, y, place)) = telling_part(a, b)
         {
-            let (shown, difference) = match (x.values.get(place), y.values.get(place)) {
+            let (mut shown, difference) = match (x.values.get(place), y.values.get(place)) {
                 (Some(one), Some(other)) => show(one, other),
                 _ => (("another call".to_owned(), "this call".to_owned()), None),
             };
+            // They part behind the numbers that are kept: the assertion's own difference tells.
+            if shown.0 == shown.1 {
+                let apart = |check: &Check| match &check.difference {
+                    Some(apart) => format!(" ({apart} from what it is compared with)"),
+                    None => " (other values behind those)".to_owned(),
+                };
+                shown = (shown.0 + &apart(x), shown.1 + &apart(y));
+            }
             return Some(Parting { difference, ..parting(&x.how, &x.at, shown.0, shown.1) });
         }
         if !unsteady.outcomes.contains(test) && a.outcome != b.outcome {

@@ -28,7 +28,7 @@ pub struct Watcher<'a> {
     pub(super) store: &'a Store,
     pub(super) home: &'a Home,
     pub(super) clone: Option<PathBuf>,
-    workload: Workload,
+    pub(super) workload: Workload,
     datasets: Datasets,
 }
 

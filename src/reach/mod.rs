@@ -6,6 +6,7 @@ mod epoch;
 pub mod gate;
 mod suggest;
 mod trace;
+mod watched;
 
 use std::collections::BTreeMap;
 
@@ -226,6 +227,10 @@ async fn watched(
             *counts = watcher.lines(bug, side, pair, change, clone, dictionary).await?;
         }
         evidence.extend(lines::judge(change, &covered, dictionary));
+        watched::keep(watcher, bug, |seen| {
+            seen.buggy.lines = covered.buggy;
+            seen.corrected.lines = covered.corrected;
+        })?;
     }
     if depth < Depth::Values || settle(evidence).0.out_of_reach() {
         return Ok(());
@@ -233,6 +238,10 @@ async fn watched(
     let buggy = watcher.values(bug, Evaluation::Buggy, pair).await?;
     let corrected = watcher.values(bug, Evaluation::Corrected, pair).await?;
     evidence.push(values::judge(buggy.as_ref(), corrected.as_ref()));
+    watched::keep(watcher, bug, |seen| {
+        seen.buggy.values = buggy;
+        seen.corrected.values = corrected;
+    })?;
     Ok(())
 }
 
