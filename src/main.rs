@@ -15,6 +15,7 @@ mod manual;
 mod mine;
 mod nightly;
 mod output;
+mod pack;
 mod places;
 mod progress;
 mod reach;
@@ -82,6 +83,8 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Status => status::status(cli),
         // The only one that says more than success with its exit code.
         Command::Nightly(args) => return nightly::nightly(cli, args).await,
+        Command::Pack(args) => pack::pack(cli, args),
+        Command::Check(args) => pack::check(cli, args),
         Command::Gc(args) => gc::gc(cli, args),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::pages(cli, dir),
