@@ -1,5 +1,7 @@
 //! Where two tables differ, cell by cell.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 /// So many differences of one table are named.
@@ -53,7 +55,10 @@ impl Found {
 fn json(place: &str, packed: &Value, computed: &Value, found: &mut Found) {
     match (packed, computed) {
         (Value::Object(left), Value::Object(right)) => {
-            for (key, value) in left {
+            // What is concluded is named before what it was concluded from.
+            let mut members: Vec<_> = left.iter().collect();
+            members.sort_by_key(|(key, _)| *key != "verdicts");
+            for (key, value) in members {
                 let at = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
                 json(&at, value, right.get(key).unwrap_or(&Value::Null), found);
             }
@@ -108,18 +113,53 @@ fn csv(packed: &str, computed: &str, found: &mut Found) {
         found.cell("", &rows(&left), &rows(&right));
     }
     let head = left.first().cloned().unwrap_or_default();
-    for (number, (left, right)) in left.iter().zip(&right).enumerate() {
-        let name = left.iter().take(3).cloned().collect::<Vec<_>>().join(" ");
+    let (mut there, order) = keyed(right, &head);
+    for (number, (key, left)) in keyed(left, &head).1.into_iter().enumerate() {
+        let name = key.0.join(" ");
+        let Some(right) = there.remove(&key) else {
+            found.cell(&format!("row {number} ({name})"), "a row", "none");
+            continue;
+        };
         for column in 0..left.len().max(right.len()) {
             let (a, b) = (left.get(column), right.get(column));
             if a == b {
                 continue;
             }
             let title = head.get(column).map_or("?", String::as_str);
-            let text = |cell: Option<&String>| cell.map_or("nothing".into(), |c| format!("`{c}`"));
+            let text = |cell: Option<&String>| {
+                cell.map_or_else(|| "nothing".to_owned(), |cell| format!("`{cell}`"))
+            };
             found.cell(&format!("row {number} ({name}), {title}"), &text(a), &text(b));
         }
     }
+    for (key, _) in order.into_iter().filter(|(key, _)| there.contains_key(key)) {
+        found.cell(&format!("row ({})", key.0.join(" ")), "none", "a row");
+    }
+}
+
+/// What a row is called, and which one of that name it is.
+type Key = (Vec<String>, usize);
+
+/// Rows by what they are about, and in their order.
+fn keyed(
+    rows: Vec<Vec<String>>,
+    head: &[String],
+) -> (HashMap<Key, Vec<String>>, Vec<(Key, Vec<String>)>) {
+    let names = ["bug", "id", "kind", "evaluation", "run", "metric"];
+    let mut columns: Vec<usize> =
+        (0..head.len()).filter(|at| head.get(*at).is_some_and(|n| names.contains(&&**n))).collect();
+    if columns.is_empty() {
+        columns.push(0);
+    }
+    let mut met: HashMap<Vec<String>, usize> = HashMap::new();
+    let mut order = Vec::with_capacity(rows.len());
+    for row in rows {
+        let name: Vec<String> = columns.iter().filter_map(|at| row.get(*at).cloned()).collect();
+        let times = met.entry(name.clone()).or_default();
+        order.push(((name, *times), row));
+        *times += 1;
+    }
+    (order.iter().cloned().collect(), order)
 }
 
 fn lines(packed: &str, computed: &str, found: &mut Found) {
@@ -161,7 +201,11 @@ mod tests {
         assert_eq!(places("a.json", "{\"a\":0.0}", "{\"a\":-0.0}").len(), 1, "bit for bit");
         assert_eq!(places("a.json", "{ }", "{}").len(), 1, "byte for byte");
         assert_eq!(
-            places("a.csv", "bug,side,run,f1\npr1,buggy,0,1\n", "bug,side,run,f1\npr1,buggy,0,2\n"),
+            places(
+                "a.csv",
+                "bug,evaluation,run,f1\npr1,buggy,0,1\n",
+                "bug,evaluation,run,f1\npr1,buggy,0,2\n"
+            ),
             ["row 1 (pr1 buggy 0), f1: packed `1`, the runs give `2`"]
         );
         assert_eq!(places("a.csv", "a\n1\n", "a\n")[0], ": packed 1 rows, the runs give 0 rows");
