@@ -8,6 +8,7 @@ use study::BugId;
 use crate::build::args::BuildArgs;
 use crate::pack::args::{CheckArgs, PackArgs};
 use crate::reach::args::ReachArgs;
+use crate::store_cmd::args::StoreArgs;
 
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
@@ -95,6 +96,8 @@ pub enum Command {
     /// Needs no network and no study. Exit codes: 0 all agrees, 1 something does not (it is named),
     /// 2 the file is no whole pack.
     Check(CheckArgs),
+    /// Keep artifacts, predictions and notes in a store that several machines share.
+    Store(StoreArgs),
     /// Remove old things that no result rests on: artifacts, logs, what nights said.
     Gc(GcArgs),
     /// Print the completions of a shell.

@@ -24,6 +24,7 @@ mod run;
 mod serve;
 mod stats_cmd;
 mod status;
+mod store_cmd;
 mod studies;
 
 use std::process::ExitCode;
@@ -85,6 +86,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Nightly(args) => return nightly::nightly(cli, args).await,
         Command::Pack(args) => pack::pack(cli, args),
         Command::Check(args) => pack::check(cli, args),
+        Command::Store(args) => store_cmd::store(cli, args).await,
         Command::Gc(args) => gc::gc(cli, args),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::pages(cli, dir),

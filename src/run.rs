@@ -40,6 +40,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         plan.enter(&store)?;
         return print_plan(cli, &study, &plan, options.jobs);
     }
+    let needed = plan.missing.iter().map(|run| &run.artifact.id);
+    crate::store_cmd::fetch_missing(&study, needed).await?;
     let launching = if plan.missing.is_empty() {
         Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
     } else {
