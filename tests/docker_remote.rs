@@ -192,8 +192,8 @@ fn a_daemon_behind_ssh_is_used_like_a_local_one() {
     let mut probe = study.command(&["--format", "json", "build", "probe", "pr16"]);
     probe.env("DOCKER_HOST", &host).env("REPRODUCEML_SSH", &ssh);
     let probes = Told::of(probe.output().unwrap()).expect(&[0]).json();
-    assert_eq!(probes[0]["buggy_passes"], false);
-    assert_eq!(probes[0]["corrected_passes"], true);
+    assert_eq!(probes["probes"][0]["buggy_passes"], false);
+    assert_eq!(probes["probes"][0]["corrected_passes"], true);
 
     // What ssh says is handed on.
     let nowhere = format!("ssh://{me}@127.0.0.1:{}", free_port());

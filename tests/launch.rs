@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{TestStudy, docker, root};
+use common::{TestStudy, Told, docker, root};
 use serde_json::{Value, json};
 
 const BUG: &str = "pr21";
@@ -142,5 +142,37 @@ fn without_a_gpu_a_run_on_one_says_so_and_plans_nothing() {
     assert_eq!(status(), before, "the runs on the processor still count");
     for wrong in ["0,0", ""] {
         study.call(&["run", BUG, "--gpus", wrong]).expect(&[2]);
+    }
+}
+
+#[test]
+fn clients_of_this_machine_are_handed_the_token_and_the_certificate() {
+    if !docker("clients_of_this_machine_are_handed_the_token_and_the_certificate") {
+        return;
+    }
+    let study = TestStudy::tinynn(&[("runs = 10", "runs = 1"), ("epochs = 3", "epochs = 1")]);
+    study.call(&["build", BUG]).expect(&[0]);
+    let secret = "a-token-nobody-guesses-0123456789";
+    let pem = |name: &str| root().join("server/tests/tls").join(name).display().to_string();
+    let (chain, key) = (pem("server.pem"), pem("server.key"));
+    // Open to others, so that the server lets nobody in who does not show the token.
+    let run = |token: Option<&str>| {
+        let mut command = study.command(&["--format", "json", "-vv", "run", BUG]);
+        command
+            .args(["--executor", "local", "--listen", "0.0.0.0:0"])
+            .args(["--tls-cert", &chain, "--tls-key", &key])
+            .env_remove("REPRODUCEML_TOKEN")
+            .envs(token.map(|token| ("REPRODUCEML_TOKEN", token)));
+        Told::of(command.output().unwrap())
+    };
+    assert!(run(None).expect(&[2]).err.contains("needs a token"));
+    let told = run(Some(secret)).expect(&[0]);
+    assert!(!told.err.contains(secret), "{}", told.err);
+    let summary = told.json();
+    assert_eq!(summary["made"], 2, "{summary:#}");
+    for side in summary["sides"].as_array().unwrap() {
+        assert_eq!(side["finished"], 1, "{side}");
+        let log = log(&study, side);
+        assert!(!log.contains(secret), "{log}");
     }
 }

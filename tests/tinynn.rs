@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{TestStudy, docker, lost, root, verdicts};
 
@@ -60,6 +60,24 @@ fn every_verdict_is_the_known_truth() {
         }
     }
     assert_eq!(funnel["analysed"], 9);
+
+    // The tests that the fixes brought tell the sides apart, for every bug that has a pair and tests.
+    let probed = study.call(&["--format", "json", "build", "probe"]).expect(&[0]).json();
+    for probe in probed["probes"].as_array().unwrap() {
+        assert_eq!(probe["buggy_passes"], false, "{probe}");
+        assert_eq!(probe["corrected_passes"], true, "{probe}");
+    }
+    let name = |one: &serde_json::Value| one["bug"].as_str().unwrap().to_owned();
+    let has_test = |bug: &String| !truth()[bug]["test"].is_null();
+    let expected: Vec<String> = verdicts.keys().filter(|bug| has_test(bug)).cloned().collect();
+    let found: BTreeSet<_> = probed["probes"].as_array().unwrap().iter().map(name).collect();
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+    // The others are named with their reason.
+    for left in probed["left_out"].as_array().unwrap() {
+        let bug = name(left);
+        let why = if has_test(&bug) { "no two artifacts" } else { "changed no test" };
+        assert!(left["reason"].as_str().unwrap().contains(why), "{left}");
+    }
     for test in analysis["tests"].as_array().unwrap() {
         for key in ["bug", "metric", "n_buggy", "n_corrected", "statistic", "p_value"] {
             assert!(test.get(key).is_some(), "a test without {key}");
@@ -112,6 +130,37 @@ fn every_verdict_is_the_known_truth() {
     let second = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
     assert_eq!(second, analysis);
     assert_eq!(std::fs::read(study.path().join("stats/results.csv")).unwrap(), before);
+}
+
+#[test]
+fn artifacts_that_are_the_same_need_no_run_for_their_verdict() {
+    if !docker("artifacts_that_are_the_same_need_no_run_for_their_verdict") {
+        return;
+    }
+    // Words of documentation alone: who names the bug wants to see that nothing differs.
+    let study = TestStudy::tinynn(&[]);
+    let file = study.path().join("study.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "\n[select]\nbugs = [\"pr41\"]\n").unwrap();
+    study.call(&["mine", "--offline"]).expect(&[0]);
+    let nothing = study.call(&["stats"]).expect(&[2]);
+    assert!(nothing.err.contains("no run of this study is finished"), "{}", nothing.err);
+
+    let built = study.call(&["--format", "json", "build"]).expect(&[0]).json();
+    assert_eq!(built["bugs"][0]["identical"], true);
+    let run = study.call(&["--format", "json", "run"]).expect(&[0]).json();
+    assert_eq!(run["made"], 0);
+    let analysis = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
+    assert_eq!(verdicts(&analysis)["pr41"], "identical");
+    let reason = analysis["verdicts"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("the same byte for byte"), "{reason}");
+    let funnel = study.call(&["--format", "json", "status"]).expect(&[0]).json();
+    assert_eq!(funnel["analysed"], 1, "{funnel:#}");
+    for form in ["table", "markdown", "csv"] {
+        study.call(&["--format", form, "stats"]).expect(&[0]);
+    }
+    let report = study.call(&["report"]).expect(&[0]);
+    assert!(!report.err.contains("panic"), "{}", report.err);
 }
 
 /// The digests of each run of a study, by side and run, from the results that `stats` wrote.

@@ -8,10 +8,11 @@ use containers::{ContainerError, ContainerExit, ContainerSpec, DiskLimit, Ended}
 use study::Strategy;
 
 use crate::ansi::Plain;
-use crate::classify::{Failure, FailureClass, classify};
+use crate::classify::classify;
 use crate::content::{Content, give_to, take_over};
 use crate::error::BuildError;
 use crate::event::Event;
+use crate::failure::{Failure, FailureClass};
 use crate::identity::Job;
 use crate::image::ReadyToolchain;
 use crate::log::LogFile;

@@ -10,7 +10,7 @@ use containers::Cancel;
 use serde::Serialize;
 use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, Study, StudyConfig, UnknownWord};
 
-use crate::classify::FailureClass;
+use crate::failure::FailureClass;
 use crate::rebuild::Rebuilt;
 use crate::record::CacheUse;
 use crate::suits::{LeftOut, ToolchainChoice};

@@ -12,9 +12,9 @@ use study::{
 };
 
 use crate::choose::{Chooser, Chosen};
-use crate::classify::FailureClass;
 use crate::error::BuildError;
 use crate::event::Event;
+use crate::failure::FailureClass;
 use crate::gc;
 use crate::image::ReadyToolchain;
 use crate::layout::store_record;

@@ -7,8 +7,8 @@ use containers::ContainerExit;
 use serde::{Deserialize, Serialize};
 use study::ArtifactId;
 
-use crate::classify::Failure;
 use crate::error::BuildError;
+use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::overlay::OverlaidFile;
 use crate::submodules::Submodule;

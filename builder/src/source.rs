@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use study::CommitId;
 
 use crate::checkout::{self, CheckoutError};
-use crate::classify::FailureClass;
 use crate::error::BuildError;
+use crate::failure::FailureClass;
 use crate::patches;
 use crate::record::CacheUse;
 use crate::submodules::{self, Submodule};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::classify::FailureClass;
 use crate::error::BuildError;
+use crate::failure::FailureClass;
 use crate::patches::Patch;
 use crate::release::Version;
 use crate::wheel::Wheel;

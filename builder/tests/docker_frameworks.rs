@@ -1,5 +1,5 @@
 //! The toolchains that come with the program, on the frameworks they are for.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
@@ -72,10 +72,12 @@ async fn tinynn_pairs_are_built_and_its_broken_commit_is_classified() {
     let second = gradient.sides.last().unwrap().cache.unwrap();
     assert!(second.misses <= 1 && second.hits >= 8, "{second:?}");
     // Each fix's own test fails before and passes after; the bug without a pair is left out.
-    let probes = probe(&lab.study, &options).await.unwrap();
-    assert_eq!(probes.len(), 2);
-    assert!(probes.iter().all(Probe::is_evidence), "{probes:?}");
-    assert_eq!(probe(&lab.study, &options).await.unwrap(), probes, "read back, not run again");
+    let found = probe(&lab.study, &options).await.unwrap();
+    assert_eq!(found.probes.len(), 2);
+    assert!(found.probes.iter().all(Probe::is_evidence), "{found:?}");
+    let [left] = found.left_out.as_slice() else { panic!("{:?}", found.left_out) };
+    assert!(left.bug == bugs[2] && left.reason.contains("no two artifacts"), "{left:?}");
+    assert_eq!(probe(&lab.study, &options).await.unwrap(), found, "read back, not run again");
 }
 
 /// Debian's own PyTorch through the whole of its toolchain: locked, taken as it is, and with a

@@ -146,7 +146,7 @@ async fn a_fix_is_taken_back_in_debians_pytorch_and_nothing_else_differs() {
 
     // The fix's own test says which side is which.
     let options = BuildOptions { bugs: vec![good], ..lab.options() };
-    let probes = builder::probe(&lab.study, &options).await.unwrap();
+    let probes = builder::probe(&lab.study, &options).await.unwrap().probes;
     assert!(probes.len() == 1 && probes.iter().all(Probe::is_evidence), "{probes:?}");
 
     let again = lab.build(&lab.options()).await;

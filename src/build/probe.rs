@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use builder::BuildOptions;
+use builder::{BuildOptions, LeftOut};
 use study::BugId;
 
 use super::explain;
@@ -18,9 +18,10 @@ pub async fn probe(cli: &Cli, bugs: &[BugId], repo: Option<&Path>) -> Result<(),
     let mut options = BuildOptions::new(Home::for_containers(&study)?.toolchains());
     options.bugs = bugs.to_vec();
     options.repo = repo.map(Path::to_owned);
-    let probes = builder::probe(&study, &options).await.map_err(explain)?;
-    let mut rows = Rows::new(&["bug", "buggy", "corrected", "evidence", "tests"]);
-    for probe in &probes {
+    let found = builder::probe(&study, &options).await.map_err(explain)?;
+    let mut rows =
+        Rows::new(&["bug", "buggy", "corrected", "evidence", "tests, or why none was run"]);
+    for probe in &found.probes {
         let word = |passes| if passes { "passes" } else { "fails" };
         rows.push([
             probe.bug.to_string(),
@@ -30,5 +31,8 @@ pub async fn probe(cli: &Cli, bugs: &[BugId], repo: Option<&Path>) -> Result<(),
             probe.tests.join(" "),
         ]);
     }
-    output::print(cli.format, &probes, &rows)
+    for LeftOut { bug, reason } in &found.left_out {
+        rows.push([bug.to_string(), "-".into(), "-".into(), "-".into(), reason.clone()]);
+    }
+    output::print(cli.format, &found, &rows)
 }

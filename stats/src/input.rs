@@ -189,6 +189,13 @@ pub struct Results {
 }
 
 impl Results {
+    /// Of a study that needs no run.
+    #[must_use]
+    pub fn none() -> Self {
+        let metrics = crate::options::OUTCOMES.map(str::to_owned).to_vec();
+        Self { metrics, bugs: BTreeMap::new(), warnings: Vec::new() }
+    }
+
     /// Takes in rows; those of a store, say.
     ///
     /// # Errors

@@ -64,11 +64,12 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
             }
         }
     }
-    if rows.is_empty() {
+    let identical: BTreeSet<String> =
+        store.identical_pairs()?.into_iter().map(|bug| bug.to_string()).collect();
+    if rows.is_empty() && identical.is_empty() {
         return Err(StudyResultsError::NoRuns);
     }
-    let identical = store.identical_pairs()?.into_iter().map(|bug| bug.to_string()).collect();
-    let mut results = Results::from_rows(rows)?;
+    let mut results = if rows.is_empty() { Results::none() } else { Results::from_rows(rows)? };
     results.warnings.extend(allowed);
     Ok(StudyResults { results, invalid, identical })
 }

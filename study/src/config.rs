@@ -150,7 +150,7 @@ fn pull_request_marks() -> Vec<String> {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Select {
-    /// Only these; empty: all that can be built.
+    /// Only these; empty: all whose fix changes something that goes into an artifact.
     #[serde(default)]
     pub bugs: Vec<BugId>,
 }

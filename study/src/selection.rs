@@ -79,7 +79,8 @@ fn loss(
     if !wanted.is_empty() && !wanted.contains(&bug.id) {
         return Some((Step::Selected, "study.toml does not select it".to_owned()));
     }
-    if bug.not_in_artifact {
+    // Who names such a bug wants to see that its two artifacts are the same.
+    if bug.not_in_artifact && !wanted.contains(&bug.id) {
         let reason = "its fix changes nothing that goes into an artifact".to_owned();
         return Some((Step::Selected, reason));
     }
