@@ -109,10 +109,8 @@ impl Analysis {
     /// Adds the verdict `identical` for bugs that have no run because their two artifacts are the
     /// same byte for byte.
     pub fn add_identical(&mut self, bugs: &BTreeSet<String>, seed_policy: SeedPolicy) {
-        for bug in bugs {
-            if self.verdicts.iter().any(|verdict| verdict.bug == *bug) {
-                continue;
-            }
+        let there: BTreeSet<String> = self.verdicts.iter().map(|one| one.bug.clone()).collect();
+        for bug in bugs.difference(&there) {
             self.verdicts.push(BugVerdict {
                 bug: bug.clone(),
                 kind: Kind::Bug,
