@@ -96,54 +96,79 @@ fn rows(study: &Study, bugs: u64, folder: &Path) {
                 seconds: 1.0,
             };
             let json = |value: serde_json::Value| value.to_string();
-            put("artifacts", json(serde_json::json!({
-                "id": record.id, "record": record, "recorded_at": then,
-            })));
-            put("builds", json(serde_json::json!({
-                "bug": experiment.bug, "evaluation": word, "artifact": record.id,
-            })));
-            put("experiments", json(serde_json::json!({
-                "id": id, "bug": experiment.bug, "evaluation": word, "attributes": experiment,
-                "target": RUNS, "active": 1, "allowed": [], "planned_at": then,
-            })));
+            put(
+                "artifacts",
+                json(serde_json::json!({
+                    "id": record.id, "record": record, "recorded_at": then,
+                })),
+            );
+            put(
+                "builds",
+                json(serde_json::json!({
+                    "bug": experiment.bug, "evaluation": word, "artifact": record.id,
+                })),
+            );
+            put(
+                "experiments",
+                json(serde_json::json!({
+                    "id": id, "bug": experiment.bug, "evaluation": word, "attributes": experiment,
+                    "target": RUNS, "active": 1, "allowed": [], "planned_at": then,
+                })),
+            );
             for run in 0..RUNS {
-                let (seed, place) = (experiment.seed(run), bug * 100 + u64::from(run) * 2 + side as u64);
+                let (seed, place) =
+                    (experiment.seed(run), bug * 100 + u64::from(run) * 2 + side as u64);
                 if side == 0 {
-                    put("seeds", format!(
-                        "{{\"pair_key\":\"{}\",\"seed_index\":{run},\"seed\":{seed},\"issued_at\":\"{then}\"}}",
-                        experiment.pair_key()
-                    ));
+                    put(
+                        "seeds",
+                        format!(
+                            "{{\"pair_key\":\"{}\",\"seed_index\":{run},\"seed\":{seed},\"issued_at\":\"{then}\"}}",
+                            experiment.pair_key()
+                        ),
+                    );
                 }
-                put("runs", format!(
-                    "{{\"experiment\":\"{id}\",\"run\":{run},\"attempt\":1,\"status\":\"finished\",\
+                put(
+                    "runs",
+                    format!(
+                        "{{\"experiment\":\"{id}\",\"run\":{run},\"attempt\":1,\"status\":\"finished\",\
                      \"seed\":{seed},\"started_at\":\"{then}\",\"finished_at\":\"{then}\",\
                      \"manifest\":{{\"format\":1,\"seeds\":{{\"seed\":{seed}}},\"hardware\":{{\"cpu\":\"A\"}},\
                      \"software\":{{\"python\":\"3.11\"}},\"controls\":[{{\"name\":\"threads\",\
                      \"value\":1,\"status\":\"set\"}}]}},\"result\":{{}}}}"
-                ));
+                    ),
+                );
                 for epoch in 0..2_u64 {
                     let loss = match epoch {
                         0 => String::new(),
                         _ => format!("\"loss_bits\":\"{:016x}\",", noise(place, 9).to_bits()),
                     };
-                    put("epochs", format!(
-                        "{{\"experiment\":\"{id}\",\"run\":{run},\"epoch\":{epoch},{loss}\
+                    put(
+                        "epochs",
+                        format!(
+                            "{{\"experiment\":\"{id}\",\"run\":{run},\"epoch\":{epoch},{loss}\
                          \"digest\":\"{}\",\"seconds\":0.5}}",
-                        digest(place, epoch)
-                    ));
+                            digest(place, epoch)
+                        ),
+                    );
                 }
                 for (number, name) in METRICS.iter().enumerate() {
                     let shift = if bug % 5 == 0 && side == 0 { 0.05 } else { 0.0 };
                     let value = 0.9 - shift + 0.02 * noise(place, number as u64 + 20);
-                    put("metrics", format!(
-                        "{{\"experiment\":\"{id}\",\"run\":{run},\"split\":\"test\",\
+                    put(
+                        "metrics",
+                        format!(
+                            "{{\"experiment\":\"{id}\",\"run\":{run},\"split\":\"test\",\
                          \"name\":\"{name}\",\"value\":{value}}}"
-                    ));
+                        ),
+                    );
                 }
-                put("predictions", format!(
-                    "{{\"experiment\":\"{id}\",\"run\":{run},\"split\":\"test\",\"digest\":\"{}\"}}",
-                    digest(place, 30)
-                ));
+                put(
+                    "predictions",
+                    format!(
+                        "{{\"experiment\":\"{id}\",\"run\":{run},\"split\":\"test\",\"digest\":\"{}\"}}",
+                        digest(place, 30)
+                    ),
+                );
             }
         }
     }
@@ -292,10 +317,15 @@ fn main() {
     let folder = std::env::var_os("REPRODUCEML_BENCH_DIR").map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| own.path().to_owned());
     let mut before: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    println!("{:<22} {:>8} {:>12} {:>8} {:>10} {:>8}", "", "bugs", "processor s", "times", "MiB", "times");
+    println!(
+        "{:<22} {:>8} {:>12} {:>8} {:>10} {:>8}",
+        "", "bugs", "processor s", "times", "MiB", "times"
+    );
     for bugs in sizes.split(',').map(|size| size.trim().parse::<u64>().unwrap()) {
         let dir = make(&folder, bugs);
-        for name in ["status", "stats", "status, analysed", "dashboard, first page", "report", "mine"] {
+        for name in
+            ["status", "stats", "status, analysed", "dashboard, first page", "report", "mine"]
+        {
             let (seconds, memory) = match name {
                 "status, analysed" => measure(&dir, &["status"]),
                 "dashboard, first page" => first_page(&dir),

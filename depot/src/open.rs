@@ -44,7 +44,8 @@ impl Depot {
             } else if let Some(folder) = url.strip_prefix("file://") {
                 (Arc::new(shared(&url, PathBuf::from(folder))?), "")
             } else {
-                let reason = format!("store.url is `{url}`; expected s3://BUCKET/PREFIX or file:///FOLDER");
+                let reason =
+                    format!("store.url is `{url}`; expected s3://BUCKET/PREFIX or file:///FOLDER");
                 return Err(DepotError::Config(reason));
             };
         let prefix = Path::parse(prefix)
@@ -127,16 +128,14 @@ fn s3(
     if !known.iter().any(|name| set(name)) {
         return Err(DepotError::Credentials { url: url.to_owned() });
     }
-    let client = ClientOptions::new()
-        .with_connect_timeout(Duration::from_secs(10))
-        .with_timeout(PATIENCE);
+    let client =
+        ClientOptions::new().with_connect_timeout(Duration::from_secs(10)).with_timeout(PATIENCE);
     let retry = RetryConfig {
         max_retries: 3,
         retry_timeout: Duration::from_secs(20),
         ..RetryConfig::default()
     };
-    let mut builder =
-        AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
     let mut client = client;
     if let Some(endpoint) = &config.endpoint {
         client = client.with_allow_http(endpoint.starts_with("http://"));

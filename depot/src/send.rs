@@ -77,8 +77,7 @@ impl Depot {
             let put = self.store.put(place, PutPayload::from(content)).await;
             return put.map(|_| ()).map_err(|error| self.failed(&error));
         }
-        let upload =
-            self.store.put_multipart(place).await.map_err(|error| self.failed(&error))?;
+        let upload = self.store.put_multipart(place).await.map_err(|error| self.failed(&error))?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
         let sent = async {
             let mut file = tokio::fs::File::open(path).await.map_err(DepotError::io(path))?;

@@ -91,7 +91,9 @@ pub async fn store(cli: &Cli, args: &StoreArgs) -> Result<(), Failure> {
         match &args.what {
             _ if !is_there && !place.is_here() => told.nowhere.push(place.name.clone()),
             // Notes may be new ones under the same name.
-            StoreCommand::Push(_) if place.is_here() && (!is_there || place.part == Part::Notes) => {
+            StoreCommand::Push(_)
+                if place.is_here() && (!is_there || place.part == Part::Notes) =>
+            {
                 let pushed = depot.push(&place.name, &place.folder).await.map_err(explain)?;
                 told.moved += usize::from(!is_there || pushed.sent > 0);
                 told.files += pushed.sent;
@@ -245,7 +247,8 @@ async fn pull(depot: &Depot, place: &Place) -> Result<Option<depot::Pulled>, Dep
         object: format!("trees/{}", place.name),
         reason,
     };
-    let record = BuildRecord::read(&folder.join("record.json")).map_err(|e| corrupt(e.to_string()))?;
+    let record =
+        BuildRecord::read(&folder.join("record.json")).map_err(|e| corrupt(e.to_string()))?;
     let content = Content::of(&folder.join("files")).map_err(|e| corrupt(e.to_string()))?;
     if record.id != *id || record.content.as_ref() != Some(&content.digest) {
         return Err(corrupt("it is another artifact than its name says".to_owned()));
