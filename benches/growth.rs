@@ -59,6 +59,7 @@ fn experiment(study: &Study, bug: u64, side: usize) -> Experiment {
         seed_policy: study.config.run.seed_policy,
         meta_seed: study.config.study.meta_seed,
         device: "cpu".into(),
+        conditions: None,
     }
 }
 

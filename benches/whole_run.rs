@@ -79,6 +79,7 @@ fn experiment(training: &Training) -> Experiment {
         seed_policy: SeedPolicy::Single,
         meta_seed: 1,
         device: "cpu".into(),
+        conditions: None,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::build::args::BuildArgs;
 use crate::pack::args::{CheckArgs, PackArgs};
 use crate::reach::args::ReachArgs;
 use crate::store_cmd::args::StoreArgs;
+use crate::variance::args::VarianceArgs;
 
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
 ///
@@ -80,6 +81,9 @@ pub enum Command {
     Report(ReportArgs),
     /// Tell two runs apart: which factor differs, and the first epoch where their numbers part.
     Diff(DiffArgs),
+    /// Take the spread of each metric apart: how much of it seeds, order, threads and other factors
+    /// contribute, on one artifact.
+    Variance(VarianceArgs),
     /// Show how many bugs came through each step, and why the others did not.
     Status,
     /// Spend a night on the study: mine, build, run, report, within a budget.
@@ -234,6 +238,10 @@ pub struct RunArgs {
     /// The data, instead of the study's.
     #[arg(long, value_name = "NAME")]
     pub challenge: Option<String>,
+    /// Instead of the model, the tests that a fix brought: `test:BUG`, or `tests` for all bugs
+    /// named, or all; what they measure on both artifacts is compared seed by seed.
+    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = crate::own_tests::args::OTHERS)]
+    pub workload: Vec<crate::own_tests::args::Tests>,
     /// Runs at the same time; 0 takes one a core.
     #[arg(long, value_name = "J")]
     pub jobs: Option<u32>,
@@ -278,19 +286,20 @@ pub struct RunArgs {
 /// Where the processes of runs are started.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Where runs are started: `docker` or `local`.
+    /// Where runs are started: `docker`, `local`, or `slurm` as `[slurm]` of study.toml says.
     #[arg(long, default_value = "docker")]
     pub executor: Executor,
-    /// The Python to start with `--executor local`.
+    /// The Python to start with `--executor local`, and on a cluster's nodes without containers.
     #[arg(long, default_value = "python3")]
     pub python: String,
     /// A training client to start with `--executor local` instead of the Python one, such as
     /// clients/tch; docs/guide/tch.md says which runs it can make.
     #[arg(long, value_name = "PROGRAM", conflicts_with = "python")]
     pub client: Option<String>,
-    /// Where the server of seeds, data and metrics listens for `--executor local`.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    pub listen: std::net::SocketAddr,
+    /// Where the server of seeds, data and metrics listens: for `--executor local` 127.0.0.1:0,
+    /// for `slurm` any address of this machine, with a token and TLS.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
 }
 
 /// A factor that may differ, or `none` of them.
@@ -389,6 +398,8 @@ pub enum Executor {
     Docker,
     /// As processes of this machine.
     Local,
+    /// As jobs of a Slurm cluster.
+    Slurm,
 }
 
 /// Arguments of `stats`.
@@ -437,6 +448,18 @@ pub struct Rules {
     /// study.toml marks. May be given again.
     #[arg(long, value_name = "NAME")]
     pub unfelt: Vec<String>,
+}
+
+impl Rules {
+    /// Whether anything is given that changes how verdicts come about.
+    pub fn change_verdicts(&self) -> bool {
+        self.profile != Profile::Default
+            || self.margin.is_some()
+            || self.alpha.is_some()
+            || self.method.is_some()
+            || self.no_continuity
+            || self.alternative.is_some()
+    }
 }
 
 /// How p-values of rank tests are computed.

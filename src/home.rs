@@ -51,9 +51,17 @@ impl Home {
     /// image, copied into the study, which lies at one path inside and outside.
     pub fn for_containers(study: &Study) -> Result<Self, Failure> {
         let home = Self::find()?;
-        if std::env::var_os(IN_IMAGE).is_none() {
-            return Ok(home);
-        }
+        if std::env::var_os(IN_IMAGE).is_none() { Ok(home) } else { home.copied_into(study) }
+    }
+
+    /// The same data where the nodes of a cluster see it, which share the study's folder with this
+    /// machine and nothing else.
+    pub fn for_nodes(study: &Study) -> Result<Self, Failure> {
+        Self::find()?.copied_into(study)
+    }
+
+    fn copied_into(&self, study: &Study) -> Result<Self, Failure> {
+        let home = self;
         let place = study.cache_dir().join("program");
         let copy = || -> std::io::Result<PathBuf> {
             // Named after its content: what a container was started with is never replaced.

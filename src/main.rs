@@ -3,7 +3,9 @@
 mod access;
 mod build;
 mod cli;
+mod cluster;
 mod dashboard;
+mod design;
 mod diff;
 mod doctor;
 mod failure;
@@ -15,6 +17,7 @@ mod manual;
 mod mine;
 mod nightly;
 mod output;
+mod own_tests;
 mod pack;
 mod places;
 mod progress;
@@ -26,6 +29,7 @@ mod stats_cmd;
 mod status;
 mod store_cmd;
 mod studies;
+mod variance;
 
 use std::process::ExitCode;
 
@@ -81,7 +85,8 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Stats(args) => stats_cmd::stats(cli, args),
         Command::Report(args) => report::report(cli, args),
         Command::Diff(args) => diff::diff(cli, args).await,
-        Command::Status => status::status(cli),
+        Command::Variance(args) => variance::variance(cli, args).await,
+        Command::Status => status::status(cli).await,
         // The only one that says more than success with its exit code.
         Command::Nightly(args) => return nightly::nightly(cli, args).await,
         Command::Pack(args) => pack::pack(cli, args),

@@ -1,8 +1,10 @@
 //! Where the processes of runs are started, as `run` and `diff --trace` are told.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use anyhow::anyhow;
 use containers::{ContainerError, Docker};
-use runner::{AnyLauncher, DockerLauncher, LaunchError, LocalLauncher};
+use runner::{AnyLauncher, DockerLauncher, LaunchError, LocalLauncher, SlurmLauncher};
 use server::{Listen, ServerConfig};
 use study::Study;
 
@@ -36,6 +38,9 @@ impl Launching {
                 })
             }
             Executor::Local => Ok(Self::nowhere(place, study)),
+            Executor::Slurm => Err(Failure::input(anyhow!(
+                "--executor slurm: only `run` hands work to a cluster; expected docker or local"
+            ))),
         }
     }
 
@@ -47,15 +52,20 @@ impl Launching {
         };
         Self {
             launcher: AnyLauncher::Local(launcher),
-            config: config(study, Listen::Tcp(place.listen)),
+            config: config(study, Listen::Tcp(place.listen.unwrap_or(LOOPBACK))),
             _socket: None,
         }
+    }
+
+    /// Processes that a cluster starts.
+    pub fn on_cluster(launcher: SlurmLauncher, config: ServerConfig) -> Self {
+        Self { launcher: AnyLauncher::Slurm(Box::new(launcher)), config, _socket: None }
     }
 }
 
 /// Refuses a client of this machine for containers.
 pub fn check(place: &Place) -> Result<(), Failure> {
-    if place.client.is_some() && matches!(place.executor, Executor::Docker) {
+    if place.client.is_some() && place.executor != Executor::Local {
         return Err(Failure::input(anyhow!(
             "--client starts a program of this machine; add --executor local"
         )));
@@ -63,7 +73,10 @@ pub fn check(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
-fn config(study: &Study, listen: Listen) -> ServerConfig {
+/// A free port that only this machine reaches.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+pub fn config(study: &Study, listen: Listen) -> ServerConfig {
     let data_dir = study.root().join("data");
     ServerConfig { listen: vec![listen], ..ServerConfig::loopback(data_dir) }
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use runner::{Models, Overrides, Plan, RunError, RunOptions, RunSummary, SideSummary};
+use runner::{
+    Judge, LookError, Models, Overrides, Plan, RunError, RunOptions, RunSummary, SideSummary,
+};
 use study::{Ending, Study};
 
 use crate::access;
-use crate::cli::{Cli, Control, RunArgs};
+use crate::cli::{Cli, Control, Executor, Format, RunArgs};
+use crate::cluster;
+use crate::design::{self, Costs, Looks, Standing};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::output::{self, Rows};
@@ -19,6 +23,9 @@ use crate::studies;
 
 /// Carries out the missing runs of the study.
 pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
+    if !args.workload.is_empty() {
+        return crate::own_tests::run(cli, args).await;
+    }
     let study = Arc::new(studies::open(cli)?);
     places::check(&args.place)?;
     let home = Home::for_containers(&study)?;
@@ -32,18 +39,34 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
         gate::hold_back(&study, &workload, &args.bugs, &mut plan)?;
     }
-    let options = options(&study, args, &home, &plan)?;
+    let standing =
+        Standing::of(&study, &store, args, &plan, &bugs(&study, &store, args, &models)?)?;
+    let options = match args.place.executor {
+        Executor::Slurm => cluster::options(&study, args, &home)?,
+        Executor::Docker | Executor::Local => {
+            settings(&study, args.jobs, &args.gpus, &home, &plan)?
+        }
+    };
     if args.dry_run {
-        return print_plan(cli, &study, &plan, options.jobs);
+        let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
+        print_plan(cli, &study, &plan, options.jobs, costs.as_ref())?;
+        return cluster::preview(&args.place, &study, &home, &plan);
     }
     if args.plan_only {
+        if let Some(design) = standing {
+            let looks = design.begin(&study, &store)?;
+            plan = runner::part(&plan, looks.next_stop(), &looks.ended());
+        }
         plan.enter(&store)?;
-        return print_plan(cli, &study, &plan, options.jobs);
+        return print_plan(cli, &study, &plan, options.jobs, None);
     }
     let needed = plan.missing.iter().map(|run| &run.artifact.id);
     crate::store_cmd::fetch_missing(&study, needed).await?;
     let launching = if plan.missing.is_empty() {
         Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
+    } else if args.place.executor == Executor::Slurm {
+        let certified = args.access.tls_cert.is_some();
+        cluster::launching(&args.place, &study, &store, &home, &plan, certified).await?
     } else {
         Launching::at(&args.place, &study).await?
     };
@@ -53,12 +76,18 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         checked.map_err(places::explain)?;
     }
     // Only now: what cannot be run must not take the place of what was.
+    let design_store = store.clone();
+    let mut looks = standing.map(|design| design.begin(&study, &design_store)).transpose()?;
+    if let Some(looks) = &looks {
+        plan = runner::part(&plan, looks.record().declaration.runs(), &looks.ended());
+    }
     plan.enter(&store)?;
     let progress = Progress::new();
     let total = plan.missing.len();
     if total > 0 {
+        let most = if looks.is_some() { "at most " } else { "" };
         progress.line(&format!(
-            "{total} runs to make, {} finished before, {} at a time",
+            "{most}{total} runs to make, {} finished before, {} at a time",
             plan.finished, options.jobs
         ));
     }
@@ -73,15 +102,29 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         }
         None => None,
     };
-    let summary =
-        runner::execute(study, store, &plan, &launching.launcher, config, &options, &tell)
-            .await
-            .map_err(explain)?;
+    let config = cluster::secured(config)?;
+    let launcher = &launching.launcher;
+    let again = study.clone();
+    let summary = match &mut looks {
+        None => {
+            let made = runner::execute(again, store, &plan, launcher, config, &options, &tell);
+            made.await.map_err(explain)?
+        }
+        Some(looks) => {
+            let made = runner::execute_by_looks(
+                again, store, &plan, looks, launcher, config, &options, &tell,
+            );
+            made.await.map_err(|error| match error {
+                LookError::Run(error) => explain(error),
+                LookError::Look(failure) => failure,
+            })?
+        }
+    };
     if let Some(dashboard) = dashboard {
         dashboard.shutdown().await;
     }
     drop(progress);
-    print_summary(cli, &summary)?;
+    print_summary(cli, &summary, looks.as_ref())?;
     if summary.is_complete() {
         Ok(())
     } else {
@@ -125,8 +168,15 @@ fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
     })
 }
 
-fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
-    let mut gpus = args.gpus.clone();
+/// How a plan's runs are carried out, with the jobs and the GPUs that a call names.
+pub fn settings(
+    study: &Study,
+    asked_jobs: Option<u32>,
+    asked_gpus: &[String],
+    home: &Home,
+    plan: &Plan,
+) -> Result<RunOptions, Failure> {
+    let mut gpus = asked_gpus.to_vec();
     if gpus.is_empty() {
         gpus.push("0".to_owned()); // Where study.toml asks for `cuda` and nobody says which.
     }
@@ -137,21 +187,25 @@ fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<Ru
             gpus.join(",")
         )));
     }
-    let mut jobs = match args.jobs.unwrap_or(study.config.run.jobs) {
+    let mut jobs = match asked_jobs.unwrap_or(study.config.run.jobs) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs as usize,
     };
     if plan.experiments.iter().any(|(experiment, _)| experiment.device == "cuda") {
         // A GPU takes one run at a time; as many run together as there are GPUs.
-        let asked = args.jobs.map_or(gpus.len(), |_| jobs);
+        let asked = asked_jobs.map_or(gpus.len(), |_| jobs);
         jobs = asked.min(gpus.len());
     }
     Ok(RunOptions { jobs, client: home.client(), gpus })
 }
 
-fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
+/// Says what happens to runs.
+pub fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
     match event {
         runner::Progress::Began { name } => tracing::info!("{name} began"),
+        runner::Progress::Again { name, lost } => {
+            progress.line(&format!("{name} starts over: {}: {}", lost.ending, lost.reason));
+        }
         runner::Progress::Epoch { name, epoch, loss, seconds } => {
             if verbose && let Some(loss) = loss {
                 progress.line(&format!("{name} epoch {epoch}: loss {loss:.6}, {seconds:.1} s"));
@@ -174,7 +228,8 @@ fn show(progress: &Progress, verbose: bool, event: &runner::Progress) {
     }
 }
 
-fn explain(error: RunError) -> Failure {
+/// Why runs could not be carried out, as an exit code.
+pub fn explain(error: RunError) -> Failure {
     match error {
         RunError::Launch(error) => places::explain(error),
         RunError::Store(error) => error.into(),
@@ -184,7 +239,13 @@ fn explain(error: RunError) -> Failure {
     }
 }
 
-fn print_plan(cli: &Cli, study: &Study, plan: &Plan, jobs: usize) -> Result<(), Failure> {
+fn print_plan(
+    cli: &Cli,
+    study: &Study,
+    plan: &Plan,
+    jobs: usize,
+    costs: Option<&Costs>,
+) -> Result<(), Failure> {
     let mut rows = Rows::new(&["bug", "evaluation", "experiment", "runs", "missing"]);
     let mut entries = Vec::new();
     for (experiment, runs) in &plan.experiments {
@@ -204,12 +265,22 @@ fn print_plan(cli: &Cli, study: &Study, plan: &Plan, jobs: usize) -> Result<(), 
     }
     let seconds = plan.expected_seconds.map(|seconds| seconds / jobs.max(1) as f64);
     let free = containers::free_bytes(study.root()).ok();
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "experiments": entries, "missing": plan.missing.len(), "finished": plan.finished,
         "failed": plan.failed, "expected_seconds": seconds,
         "expected_bytes": plan.expected_bytes, "free_bytes": free,
     });
+    if let Some(costs) = costs {
+        value["design"] = serde_json::to_value(costs).map_err(Failure::stage)?;
+    }
     output::print(cli.format, &value, &rows)?;
+    if let Some(costs) = costs {
+        if matches!(cli.format, Format::Table | Format::Markdown) {
+            output::print_text("\n")?;
+            output::print(cli.format, &value, &costs.rows())?;
+        }
+        eprintln!("{}", costs.remark());
+    }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     match (seconds, plan.expected_bytes) {
         (Some(seconds), Some(bytes)) => {
@@ -229,7 +300,11 @@ fn print_plan(cli: &Cli, study: &Study, plan: &Plan, jobs: usize) -> Result<(), 
     Ok(())
 }
 
-fn print_summary(cli: &Cli, summary: &RunSummary) -> Result<(), Failure> {
+fn print_summary(
+    cli: &Cli,
+    summary: &RunSummary,
+    looks: Option<&Looks<'_>>,
+) -> Result<(), Failure> {
     let mut rows = Rows::new(&["bug", "evaluation", "asked", "finished", "failed", "reason"]);
     for side in &summary.sides {
         let why = if side.invalid { side.reason.clone() } else { None };
@@ -245,7 +320,46 @@ fn print_summary(cli: &Cli, summary: &RunSummary) -> Result<(), Failure> {
             rows.push(["", "", "", "", "", &line]);
         }
     }
-    output::print(cli.format, summary, &rows)
+    let Some(looks) = looks else { return output::print(cli.format, summary, &rows) };
+    for (bug, side, text) in design::lines(looks.record()) {
+        rows.push([&bug, &side, "", "", "", &text]);
+    }
+    for (subject, why) in looks.held() {
+        let bug = subject.bug.as_str();
+        rows.push([
+            bug,
+            subject.evaluation.as_str(),
+            "",
+            "",
+            "",
+            &format!("its look waits: {why}"),
+        ]);
+    }
+    let mut value = serde_json::to_value(summary).map_err(Failure::stage)?;
+    value["looks"] = serde_json::to_value(&looks.record().looks).map_err(Failure::stage)?;
+    output::print(cli.format, &value, &rows)
+}
+
+/// The bugs that the study can run now, for a sequential design to share its error among; none
+/// where it has no design.
+fn bugs(
+    study: &Study,
+    store: &study::Store,
+    args: &RunArgs,
+    models: &Models,
+) -> Result<BTreeSet<study::BugId>, Failure> {
+    if study.config.run.design.is_none() {
+        return Ok(BTreeSet::new());
+    }
+    let all = Overrides { bugs: Vec::new(), ..overrides(args)? };
+    let plan = runner::plan(study, store, &all, models).map_err(Failure::input)?;
+    let mut bugs: BTreeSet<_> = plan.experiments.into_iter().map(|(e, _)| e.bug).collect();
+    if !args.anyway {
+        let workload = Workload::of(study, args.model.as_deref(), args.challenge.as_deref());
+        let blind = gate::out_of_reach(study, &workload)?;
+        bugs.retain(|bug| !blind.contains_key(bug));
+    }
+    Ok(bugs)
 }
 
 /// What the table says beneath a side: how runs ended, and what was allowed to differ.

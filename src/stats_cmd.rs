@@ -5,6 +5,7 @@ use stats::{Analysis, Options, Results, SeedPolicy, mann_whitney, render};
 use study::{Store, Study};
 
 use crate::cli::{Alternative, Cli, Format, Method, Profile, Rules, StatsArgs, StatsCommand};
+use crate::design;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::studies;
@@ -41,16 +42,21 @@ fn print_verdicts(cli: &Cli, analysis: &Analysis) -> Result<(), Failure> {
     // A control by repetition has its bug's name. People need the kind only then; programs always
     // find it in the same place.
     let mixed = entries.windows(2).any(|pair| pair[0].kind != pair[1].kind);
+    let reach = |entry: &stats::BugVerdict| {
+        let words = |reach: &stats::Reach| format!("{} ({})", reach.answer, reach.strength);
+        entry.reach.as_ref().map(words).unwrap_or_default()
+    };
     if cli.format == Format::Table && !mixed {
-        let mut rows = Rows::new(&["bug", "verdict", "reason"]);
+        let mut rows = Rows::new(&["bug", "verdict", "reach", "reason"]);
         for entry in entries {
-            rows.push([entry.bug.as_str(), entry.verdict.name(), &entry.reason]);
+            rows.push([entry.bug.as_str(), entry.verdict.name(), &reach(entry), &entry.reason]);
         }
         return output::print(cli.format, entries, &rows);
     }
-    let mut rows = Rows::new(&["bug", "kind", "verdict", "reason"]);
+    let mut rows = Rows::new(&["bug", "kind", "verdict", "reach", "reason"]);
     for entry in entries {
-        rows.push([entry.bug.as_str(), entry.kind.name(), entry.verdict.name(), &entry.reason]);
+        let (kind, verdict) = (entry.kind.name(), entry.verdict.name());
+        rows.push([entry.bug.as_str(), kind, verdict, &reach(entry), &entry.reason]);
     }
     output::print(cli.format, entries, &rows)
 }
@@ -71,6 +77,18 @@ pub fn analyse_study(
     let mut options = profile(rules);
     options.alpha = study.config.stats.alpha;
     options.default_margin = study.config.stats.margin;
+    let record = design::read(study)?;
+    if let Some(record) = &record {
+        if rules.change_verdicts() {
+            return Err(Failure::input(anyhow!(
+                "this study has a sequential design, whose verdicts are those of its looks: leave \
+                 out --profile, --alpha, --margin, --method, --no-continuity and --alternative"
+            )));
+        }
+        options.alpha = record.declaration.alpha;
+        options.default_margin = record.declaration.margin;
+        options.outcomes.clone_from(&record.declaration.outcomes);
+    }
     let unfelt = study.config.faults.iter().filter(|fault| !fault.felt);
     options.unfelt = unfelt.map(|fault| fault.id.to_string()).collect();
     override_options(&mut options, rules)?;
@@ -96,10 +114,15 @@ pub fn computed(
     mut options: Options,
 ) -> Result<(Results, Analysis), Failure> {
     let input = stats::store::read(store).map_err(Failure::input)?;
-    let inputs = stats::store::digest(&input, &own_rules(study));
+    let inputs = stats::store::digest(&input, &own_rules(study)?);
     options.invalid = input.invalid;
     let mut analysis = stats::analyse(&input.results, &options);
+    if let Some(record) = &design::read(study)? {
+        analysis.apply_design(record);
+    }
     analysis.add_identical(&input.identical, options.seed_policy);
+    analysis.add_reach(&study::reach::of_own_workload(study).map_err(Failure::input)?);
+    analysis.own_tests = study::own_tests::read(study).map_err(Failure::input)?;
     analysis.inputs = Some(inputs);
     Ok((input.results, analysis))
 }
@@ -120,20 +143,24 @@ fn known_faults(analysis: &Analysis, rules: &Rules) -> Result<(), Failure> {
 }
 
 /// What study.toml says about the analysis; a change there makes an analysis old.
-fn own_rules(study: &Study) -> String {
+fn own_rules(study: &Study) -> Result<String, Failure> {
     let config = &study.config;
     let unfelt: Vec<_> = config.faults.iter().filter(|f| !f.felt).map(|f| f.id.as_str()).collect();
-    format!(
+    let mut rules = format!(
         "alpha {} margin {} seeds {:?} unfelt {unfelt:?}",
         config.stats.alpha, config.stats.margin, config.run.seed_policy
-    )
+    );
+    if let Some(record) = design::read(study)? {
+        rules += &format!(" design {} looks {:?}", record.declaration.digest(), record.looks);
+    }
+    Ok(rules)
 }
 
 /// The digest that an analysis of the study as it is would carry; nothing where there is nothing to
 /// analyse.
 pub fn present_inputs(study: &Study, store: &Store) -> Result<Option<String>, Failure> {
     match stats::store::read(store) {
-        Ok(input) => Ok(Some(stats::store::digest(&input, &own_rules(study)))),
+        Ok(input) => Ok(Some(stats::store::digest(&input, &own_rules(study)?))),
         Err(stats::store::StudyResultsError::NoRuns) => Ok(None),
         Err(error) => Err(Failure::input(error)),
     }

@@ -6,16 +6,18 @@ use study::funnel::Funnel;
 use study::{BugId, Store, Study, Verdict};
 
 use crate::cli::{Cli, Format};
+use crate::design;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::reach::gate;
-use crate::{stats_cmd, studies};
+use crate::{doctor, stats_cmd, studies};
 
 /// Losses of one step that the table shows.
 const SHOWN: usize = 12;
 
-/// Prints how many bugs came through each step, and why the others did not.
-pub fn status(cli: &Cli) -> Result<(), Failure> {
+/// Prints how many bugs came through each step, and why the others did not; for people also what
+/// the next stages lack here.
+pub async fn status(cli: &Cli) -> Result<(), Failure> {
     let study = studies::open(cli)?;
     let funnel = funnel(&study, &study.store()?)?;
     let shown = if cli.format == Format::Table { SHOWN } else { usize::MAX };
@@ -30,7 +32,20 @@ pub fn status(cli: &Cli) -> Result<(), Failure> {
             rows.push(["", "", "…", &format!("and {more} more; --format json lists all")]);
         }
     }
-    output::print(cli.format, &funnel, &rows)
+    let mut value = serde_json::to_value(&funnel).map_err(Failure::stage)?;
+    if let Some(record) = design::read(&study)? {
+        for (bug, side, text) in design::lines(&record) {
+            rows.push(["looks", "", &format!("{bug} {side}"), &text]);
+        }
+        value["looks"] = serde_json::to_value(&record.looks).map_err(Failure::stage)?;
+    }
+    output::print(cli.format, &value, &rows)?;
+    if cli.format == Format::Table {
+        for line in doctor::attention(cli).await {
+            eprintln!("{line}");
+        }
+    }
+    Ok(())
 }
 
 /// The funnel, as far as the stages have come.

@@ -62,6 +62,7 @@ fn fill(study: &Study, store: &Store, bug: &BugId, skill: [f32; 2], salt: u32) {
             seed_policy: study.config.run.seed_policy,
             meta_seed: study.config.study.meta_seed,
             device: "cpu".into(),
+            conditions: None,
         });
     }
     store.plan(&planned.iter().map(|e| (e.clone(), RUNS)).collect::<Vec<_>>()).unwrap();

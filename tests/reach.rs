@@ -133,6 +133,62 @@ fn names_tell_the_truth_or_that_they_do_not_know() {
     assert!(damaged.err.contains("reproduceml_client.operators"), "{}", damaged.err);
 }
 
+/// The first workload of a kind that is suggested for each bug.
+fn suggested(told: &Value, kind: &str) -> BTreeMap<String, String> {
+    let all = told["suggestions"].as_array().unwrap();
+    let first = |one: &Value| {
+        let found = one["suggestions"].as_array().unwrap();
+        let found = found.iter().find(|found| found["kind"] == kind)?;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Some((text(&one["bug"]), text(&found["workload"])))
+    };
+    all.iter().filter_map(first).collect()
+}
+
+#[test]
+fn what_would_reach_a_change_is_named() {
+    if !compiler("what_would_reach_a_change_is_named") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), &trace(folder.path()));
+    // The list that comes with the program is what the client writes.
+    let list = root().join("data/operators/tinynn-modules.json");
+    let made = Command::new("python3")
+        .args(["-B", "-m", "reproduceml_client.modules", "--framework", "tinynn"])
+        .arg(root().join("data/operators/tinynn-modules.txt"))
+        .env("PYTHONPATH", root().join("clients/python"))
+        .env("REPRODUCEML_ARTIFACT", folder.path().join("DESTDIR"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&made.stdout), std::fs::read_to_string(list).unwrap());
+
+    let study = TestStudy::tinynn(&[]);
+    let ask = ["--format", "json", "reach", "--suggest", "--trace", path.to_str().unwrap()];
+    let told = study.call(&ask).expect(&[0]).json();
+    let modules = suggested(&told, "module");
+    let convolution = "nn.Conv1d(2, 1, 2, tinynn.Generator(1))";
+    for (bug, module) in [
+        ("pr21", "nn.AvgPool2d(2)"),
+        ("pr25", convolution),
+        ("pr26", convolution),
+        ("pr36", "lambda: schedule.StepLR(optim.SGD(nn.Linear(2, 2).parameters(), 0.1), 1).step()"),
+        ("pr37", "nn.Sigmoid()"),
+    ] {
+        assert_eq!(modules.get(bug).map(String::as_str), Some(module), "{bug}");
+    }
+    let tests = suggested(&told, "test");
+    assert_eq!(tests["pr21"], "test:pr21");
+    // Nothing is suggested for what the study's model reaches, and nothing can be for texts alone.
+    let all = told["suggestions"].as_array().unwrap();
+    assert!(all.iter().all(|one| one["bug"] != "pr16" && one["bug"] != "pr40"));
+    let text = all.iter().find(|one| one["bug"] == "pr41").unwrap();
+    assert!(text["none"].as_str().unwrap().contains("nothing of the artifact"), "{text}");
+    assert_eq!(text["suggestions"], serde_json::json!([]));
+    let table = study.call(&["reach", "--suggest", "pr21", "--trace", path.to_str().unwrap()]);
+    assert!(table.expect(&[0]).out.contains("nn.AvgPool2d(2)"));
+}
+
 #[test]
 fn lines_and_values_tell_the_truth_and_run_heeds_it() {
     if !docker("lines_and_values_tell_the_truth_and_run_heeds_it") {
@@ -210,7 +266,9 @@ fn the_papers_bugs() {
     std::fs::create_dir_all(study.path().join("corpus")).unwrap();
     std::fs::copy(corpus, study.path().join("corpus/bugs.jsonl")).unwrap();
     let clone = clone.to_str().unwrap();
-    let told = study.call(&["--format", "json", "reach", "--repo", clone]).expect(&[0]).json();
+    // The table is about CPUs; the paper's own study trains on a GPU, of which there is no trace.
+    let asked = ["--format", "json", "reach", "--device", "cpu", "--suggest", "--repo", clone];
+    let told = study.call(&asked).expect(&[0]).json();
     let found = answers(&told);
     assert_eq!(found.len(), 18);
     for (bug, answer) in found {
@@ -220,5 +278,27 @@ fn the_papers_bugs() {
             _ => "not-executed",
         };
         assert_eq!(answer, expected, "{bug}");
+    }
+    // What would reach them, each checked by reading the fix.
+    let modules = suggested(&told, "module");
+    for (bug, word) in [
+        ("pr31167", "cdist"),
+        ("pr31433", "quantize_dynamic"),
+        ("pr32044", "LSTMCell"),
+        ("pr32062", "pow"),
+        ("pr32350", "ConstantPad"),
+        ("pr32541", "torch.max"),
+        ("pr32829", "grid_sample"),
+        ("pr32831", "prod"),
+        ("pr32978", "isclose"),
+        ("pr36820", "MaxPool3d"),
+        ("pr38945", "LogSoftmax"),
+        ("pr39903", "FractionalMaxPool2d"),
+    ] {
+        assert!(modules[bug].contains(word), "{bug}: {}", modules[bug]);
+    }
+    assert_eq!(suggested(&told, "model")["pr38945"], "vgg-x", "on a GPU");
+    for bug in ["pr31552", "pr31584", "pr33017", "pr35022", "pr37214"] {
+        assert!(!modules.contains_key(bug), "{bug}");
     }
 }

@@ -84,6 +84,7 @@ fn fill(study: &Study, bug: &str, first: Evaluation, centres: [f64; 2], salts: [
             seed_policy: study.config.run.seed_policy,
             meta_seed: study.config.study.meta_seed,
             device: "cpu".into(),
+            conditions: None,
         });
     }
     store.plan(&planned.iter().map(|e| (e.clone(), 8)).collect::<Vec<_>>()).unwrap();
@@ -181,6 +182,95 @@ fn one_page_tells_the_whole_study() {
     }
     study.call(&["report"]).expect(&[0]);
     assert_eq!(read(&study.path().join("stats/report.html")), page, "the same bytes again");
+}
+
+/// What `reach` found about the first two bugs and another model's, and what the first one's own
+/// tests showed.
+fn know(study: &TestStudy, bugs: &[String; 3]) {
+    let opened = Study::open(&study.path()).unwrap();
+    let config = &opened.config;
+    let own = config.model.name.as_str();
+    let finding = |bug: &String, model: &str, answer: &str, strength: &str| {
+        let line = json!({"bug": bug, "model": model, "challenge": config.challenge.name,
+            "device": config.run.device, "answer": answer, "strength": strength, "reason": "so it is",
+            "decides": "", "evidence": []});
+        format!("{line}\n")
+    };
+    let file = study::reach::file(&opened);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let lines = [
+        finding(&bugs[0], own, "may-differ", "measured"),
+        finding(&bugs[1], own, "not-executed", "traced"),
+        finding(&bugs[2], "another", "not-executed", "traced"),
+    ];
+    std::fs::write(file, lines.concat()).unwrap();
+    let own_tests = study::own_tests::OwnTests {
+        bug: BugId::new(&bugs[0]).unwrap(),
+        verdict: study::Verdict::Different,
+        reason: "assertEqual was given 1.0 with the bug and 2.0 with the fix".into(),
+        pairs: 4,
+        equal_pairs: 1,
+        tests: 2,
+        evidence: true,
+        unsteady: vec![],
+        first: None,
+        buggy: ArtifactId::from_digest([1; 32]),
+        corrected: ArtifactId::from_digest([2; 32]),
+    };
+    study::own_tests::keep(&opened, &[own_tests]).unwrap();
+}
+
+#[test]
+fn reach_and_own_tests_stand_beside_the_verdicts() {
+    let (study, bugs) = filled();
+    let before = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
+    let entry = |all: &serde_json::Value, bug: &str| -> serde_json::Value {
+        let verdicts = all["verdicts"].as_array().unwrap();
+        verdicts.iter().find(|one| one["bug"] == bug).unwrap().clone()
+    };
+    assert_eq!(entry(&before, &bugs[0])["reach"], json!(null), "nobody asked");
+    assert!(!study.call(&["stats"]).expect(&[0]).out.contains("own tests"));
+    know(&study, &bugs);
+
+    let all = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
+    let reach = json!({"answer": "may-differ", "strength": "measured", "reason": "so it is"});
+    assert_eq!(entry(&all, &bugs[0])["reach"], reach);
+    assert_eq!(entry(&all, &bugs[1])["reach"]["answer"], "not-executed");
+    assert_eq!(entry(&all, &bugs[2])["reach"], json!(null), "that is about another model");
+    assert_eq!(entry(&all, "planted")["reach"], json!(null));
+    assert_eq!(all["own_tests"][0]["verdict"], "different");
+    for bug in &bugs {
+        assert_eq!(entry(&all, bug)["verdict"], entry(&before, bug)["verdict"], "no verdict moves");
+    }
+    // In every other form, with a dash or an empty cell where nothing is known.
+    for form in [&["stats"][..], &["--format", "markdown", "stats"], &["stats", "--latex"]] {
+        let text = study.call(form).expect(&[0]).out;
+        let own = |line: &&str, bug: &str| {
+            line.trim_start_matches([' ', '|']).starts_with(bug) && line.contains(" bug ")
+        };
+        let row = |bug: &str| text.lines().find(|line| own(line, bug)).unwrap();
+        assert!(row(&bugs[0]).contains("may-differ (measured)"), "{text}");
+        assert!(row(&bugs[1]).contains("not-executed (traced)"), "{text}");
+        assert!(row(&bugs[2]).contains('–') || row(&bugs[2]).contains("--"), "{text}");
+        assert!(text.contains("was given 1.0 with the bug"), "{text}");
+    }
+    let csv = study.call(&["--format", "csv", "stats"]).expect(&[0]).out;
+    assert_eq!(csv, read(&study.path().join("stats/tests.csv")));
+    let row = |bug: &str| csv.lines().find(|line| line.starts_with(bug)).unwrap();
+    assert!(csv.lines().next().unwrap().ends_with(",notes,reach,reach_strength"));
+    assert!(row(&bugs[0]).ends_with(",may-differ,measured"), "{}", row(&bugs[0]));
+    assert!(row(&bugs[2]).ends_with(",,"), "{}", row(&bugs[2]));
+    let verdicts = study.call(&["--format", "csv", "stats", "--verdicts"]).expect(&[0]).out;
+    assert!(verdicts.starts_with("bug,kind,verdict,reach,reason\n"), "{verdicts}");
+    study.call(&["report"]).expect(&[0]);
+    let page = read(&study.path().join("stats/report.html"));
+    assert!(page.contains("<td>not-executed (traced)</td>") && page.contains("own tests"));
+    let digest = study::files::sha256_file(&study.path().join("reach/findings.jsonl")).unwrap();
+    assert!(page.contains(&digest));
+
+    std::fs::write(study.path().join("reach/findings.jsonl"), "{}\n").unwrap();
+    let told = study.call(&["stats"]).expect(&[2]);
+    assert!(told.err.contains("line 1") && told.err.contains("reproduceml reach"), "{}", told.err);
 }
 
 #[test]

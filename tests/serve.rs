@@ -42,6 +42,7 @@ fn planned() -> (TestStudy, Experiment) {
         seed_policy: SeedPolicy::PerRun,
         meta_seed: 7,
         device: "cpu".into(),
+        conditions: None,
     };
     let store = Study::open(&folder.path()).unwrap().store().unwrap();
     store.plan(&[(experiment.clone(), 2)]).unwrap();

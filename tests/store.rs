@@ -126,6 +126,7 @@ impl Machine {
             seed_policy: study.config.run.seed_policy,
             meta_seed: 1,
             device: "cpu".into(),
+            conditions: None,
         };
         store.plan(&[(experiment.clone(), 1)]).unwrap();
         let key = RunKey { experiment: experiment.id(), run: 0 };
@@ -249,7 +250,9 @@ fn an_upload_that_was_killed_is_not_seen_and_goes_on() {
         .spawn()
         .unwrap();
     let until = Instant::now() + Duration::from_secs(60);
-    while !shared.path().join("objects").is_dir() && Instant::now() < until {
+    // When some of it is there.
+    let shelves = || std::fs::read_dir(shared.path().join("objects")).map_or(0, Iterator::count);
+    while shelves() < 20 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().unwrap();

@@ -34,7 +34,7 @@ files = {
 }
 with zipfile.ZipFile(path, 'w') as wheel:
     for name, content in files.items():
-        wheel.writestr(name, content)
+        wheel.writestr(zipfile.ZipInfo(name), content)
 print(hashlib.sha256(open(path, 'rb').read()).hexdigest(), end='')
 ";
 

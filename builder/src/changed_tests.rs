@@ -9,7 +9,8 @@ use study::CommitId;
 
 /// Names of the functions `test…` of Python files that hold lines which the fix added or changed,
 /// sorted. Empty if none is found or the commits cannot be read: then all tests count.
-pub(crate) fn names(
+#[must_use]
+pub fn names(
     clone: &Path,
     buggy: &CommitId,
     fix: &CommitId,

@@ -44,6 +44,11 @@ static HINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?i)\b(error|cannot|can't|unable to|no such file|not found|denied|failed)\b").ok()
 });
 
+/// The line in which Python names an exception that nobody caught. More lines of its message may
+/// follow.
+static RAISED: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b(:|$)").ok());
+
 /// Watches a step's output for the first line of each class.
 #[derive(Debug, Default)]
 pub struct Scanner {
@@ -51,6 +56,7 @@ pub struct Scanner {
     line_number: u64,
     found: Vec<(FailureClass, u64, String)>,
     last: Option<(u64, String)>,
+    raised: Option<(u64, String)>,
     hint: Option<(u64, String)>,
     marked: bool,
 }
@@ -100,6 +106,9 @@ impl Scanner {
         let told = HINT.as_ref().is_some_and(|hint| hint.is_match(line));
         if told && !line.starts_with("make") {
             self.hint = Some((self.line_number, shorten(line)));
+        }
+        if RAISED.as_ref().is_some_and(|raised| raised.is_match(line)) {
+            self.raised = Some((self.line_number, shorten(line)));
         }
         self.last = Some((self.line_number, shorten(line)));
     }
@@ -181,8 +190,12 @@ pub fn classify(
     {
         return failure(*class, line.clone(), Some(*number));
     }
-    // Python prints the error itself last; others go on talking.
-    let hint = if inside.is_empty() { None } else { scanner.hint };
+    // Python names the error itself last, unless a signal ended it; others go on talking.
+    let hint = match (inside.is_empty(), exit.signal) {
+        (false, _) => scanner.hint,
+        (true, None) => scanner.raised,
+        (true, Some(_)) => None,
+    };
     match hint.or(scanner.last) {
         Some((number, line)) => failure(kind, line, Some(number)),
         None => {
@@ -291,6 +304,12 @@ mod tests {
                 C::Import,
                 C::Import,
                 "Traceback (most recent call last):\n  File \"x\", line 1\nOSError: libtinynn.so: undefined symbol: f\n",
+                3,
+            ),
+            (
+                C::Train,
+                C::Train,
+                "Traceback (most recent call last):\n  File \"x\", line 1\na.b.NotSupportedError: no ellipsis:\n    x[..., 1]\n      ~~~ <--- HERE\n",
                 3,
             ),
         ];

@@ -142,11 +142,10 @@ impl Docker {
     where
         S: Stream<Item = io::Result<Vec<u8>>> + Send + 'static,
     {
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        // The whole name in one: Docker takes it so too, and Podman overlooks a tag of its own.
         let options = CreateImageOptions {
             from_src: Some("-".into()),
-            repo: Some(repository.into()),
-            tag: Some(tag.into()),
+            repo: Some(name.into()),
             changes: changes.iter().map(|line| (*line).to_owned()).collect(),
             ..CreateImageOptions::default()
         };
@@ -157,6 +156,33 @@ impl Docker {
             answer.map_err(|error| failed(crate::error::with_causes(&error)))?;
         }
         self.image_id(name).await?.ok_or_else(|| failed("the daemon kept no image".into()))
+    }
+
+    /// Writes an image as an archive that `docker load` and Apptainer take; whole, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError::Daemon`] if the daemon does not have it, [`ContainerError::ImageBuild`] if
+    /// the file cannot be written.
+    pub async fn save_image(&self, name: &str, path: &Path) -> Result<(), ContainerError> {
+        let failed = |error: io::Error| ContainerError::ImageBuild {
+            image: name.into(),
+            detail: format!("{}: {error}", path.display()),
+        };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(failed)?;
+        let mut archive = Box::pin(self.client.export_image(name));
+        while let Some(piece) = archive.next().await {
+            let piece = piece.map_err(|error| {
+                ContainerError::daemon(format!("save the image {name}"), &error)
+            })?;
+            io::Write::write_all(&mut file, &piece).map_err(failed)?;
+        }
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(path).map_err(|error| failed(error.error))?;
+        Ok(())
     }
 
     /// Asks a registry for an image and returns its digest.

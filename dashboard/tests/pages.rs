@@ -83,6 +83,9 @@ async fn text_from_elsewhere_is_text_everywhere() {
         shows("/bugs/pr1", what);
     }
     shows("/bugs/pr1", "signal 11 ");
+    shows("/bugs/pr1", "found ");
+    shows("/bugs", "found ");
+    shows("/bugs/pr1", "tests ");
     shows("/bugs/pr2", "ann ");
     shows("/", "seed ");
     shows(&format!("/builds/{}/log", artifact(1)), "line 10 ");
@@ -258,6 +261,13 @@ async fn bugs_are_filtered_sorted_and_leafed_through_by_address() {
     assert_eq!(total("build=failed"), 1);
     assert_eq!(total("verdict=different"), 1);
     assert_eq!(total("verdict=none"), 1198);
+    assert_eq!(total("reach=may-differ"), 1);
+    assert_eq!(total("reach=none"), 1198);
+    assert_eq!(all("reach=not-executed", "bug"), ["pr4"]);
+    assert_eq!(all("reach=not-executed", "reach_strength"), ["traced"]);
+    assert_eq!(list("per=1")["items"][0]["own_tests"], "different");
+    assert_eq!(all("sort=-reach", "bug")[..3], ["pr1", "pr4", "pr2"].map(Value::from));
+    assert_eq!(all("q=pr5&reach=none", "reach").first(), Some(&Value::Null), "of another model");
     assert_eq!(total("lost=resolved"), 171);
     assert_eq!(all("q=THING77%60+samples", "bug"), ["pr77"]);
     assert_eq!(total("q=nothing+has+this"), 0);
@@ -577,10 +587,14 @@ async fn a_study_without_anything_and_one_with_damage_are_shown() {
     let filled = Filled::new(5);
     std::fs::write(filled.study.analysis_file(), "{\"verdicts\": 3").unwrap();
     std::fs::write(filled.study.labels_file(), "<script>\n").unwrap();
+    std::fs::write(study::reach::file(&filled.study), "<script>\n").unwrap();
+    std::fs::write(study::own_tests::file(&filled.study), "<script>\n").unwrap();
     let served = filled.serve().await;
     let page = get(served.address(), "/bugs/pr1");
     assert_eq!(page.status, 200);
     assert!(page.text().contains("analysis.json") && page.text().contains("labels.csv"));
+    let text = page.text();
+    assert!(text.contains("reach/findings.jsonl") && text.contains("own-tests/findings.jsonl"));
     harmless("damage", &page.text());
     served.shutdown().await;
 }

@@ -51,13 +51,18 @@ try:
     loss.backward()
     optimizer.step()
     torch.save(model.state_dict(), io.BytesIO())
-    # Debian 11's own package cannot script: it was made with a pybind11 that is too new. What is
-    # compiled here must.
+    # Two things keep PyTorch of that time from scripting here and say nothing of the artifact:
+    # Debian 11 made its own package with a pybind11 that is too new, and before 1.7 PyTorch cannot
+    # read the syntax trees of Python 3.9. Anything else is a broken build.
     scripting = True
     try:
         torch.jit.script(model)(x)
     except TypeError:
         if not os.path.exists("/artifact/release.json"):
+            raise
+        scripting = False
+    except torch.jit.frontend.NotSupportedError:
+        if sys.version_info < (3, 9):
             raise
         scripting = False
 except BaseException:

@@ -7,10 +7,7 @@ use study::Study;
 use crate::answer::{Answer, Evidence, Finding, Layer, Strength, combine};
 use crate::error::ReachError;
 
-/// Where a study keeps its answers.
-pub fn file(study: &Study) -> PathBuf {
-    study.root().join("reach").join("findings.jsonl")
-}
+pub use study::reach::file;
 
 /// Where a study keeps traces of its own.
 pub fn traces_dir(study: &Study) -> PathBuf {

@@ -7,6 +7,8 @@
 //! * [`lines`]: the changed lines, against the lines that one epoch executes;
 //! * [`values`]: digests of the parameters of both sides, batch by batch.
 //!
+//! [`suggest`] names what would reach a change that the workload does not.
+//!
 //! A layer that cannot decide says [`Answer::Unknown`] and what would. None of them guesses.
 
 pub mod answer;
@@ -21,6 +23,7 @@ pub mod operators;
 mod python;
 mod schema;
 pub mod scope;
+pub mod suggest;
 pub mod trace;
 mod units;
 pub mod values;

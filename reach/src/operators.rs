@@ -28,6 +28,35 @@ pub struct Namer<'a> {
     indices: Vec<(git2::Oid, Rc<Index>)>,
 }
 
+/// What a part of a fix leads to, before it is held against a trace.
+pub(crate) enum Lead {
+    /// What no trace is needed for.
+    Settled(Evidence),
+    /// Operators, derivatives and names that Python calls.
+    Names {
+        /// The part, as `path: function`.
+        part: String,
+        /// What its names lead to.
+        reached: Reached,
+    },
+    /// A Python function.
+    Function {
+        /// The file in the repository.
+        path: String,
+        /// The file in the installed package.
+        installed: String,
+        /// Its qualified name.
+        name: String,
+    },
+    /// A Python file's own statements.
+    Module {
+        /// The file in the repository.
+        path: String,
+        /// The file in the installed package.
+        installed: String,
+    },
+}
+
 /// A changed piece of one file on one side.
 struct Piece {
     title: String,
@@ -40,62 +69,90 @@ impl<'a> Namer<'a> {
         Self { clone, dictionary, trace, library: Library::default(), indices: Vec::new() }
     }
 
+    /// Judges from now on for the workload of another trace; what was read is kept.
+    pub fn turn_to(&mut self, trace: &'a Trace) {
+        self.trace = trace;
+    }
+
     /// The evidence for every part of a fix.
     ///
     /// # Errors
     /// If the clone is damaged.
     pub fn judge(&mut self, bug: &Bug, change: &Change) -> Result<Vec<Evidence>, ReachError> {
-        let mut parts = Vec::new();
+        let leads = self.leads(bug, change)?;
+        Ok(self.follow(&leads))
+    }
+
+    /// What the parts of a fix lead to on the trace's device.
+    pub(crate) fn leads(&mut self, bug: &Bug, change: &Change) -> Result<Vec<Lead>, ReachError> {
+        let mut leads = Vec::new();
         for file in &change.files {
-            self.file(bug, file, &mut parts)?;
+            self.file(bug, file, &mut leads)?;
         }
-        Ok(parts)
+        Ok(leads)
+    }
+
+    /// Holds what a fix leads to against the trace; parts of both sides that come to the same are
+    /// one.
+    pub(crate) fn follow(&self, leads: &[Lead]) -> Vec<Evidence> {
+        let mut parts: Vec<Evidence> = Vec::new();
+        for lead in leads {
+            let part = match lead {
+                Lead::Settled(part) => part.clone(),
+                Lead::Names { part, reached } => self.against_trace(part.clone(), reached),
+                Lead::Function { path, installed, name } => {
+                    self.python_function(path, installed, name)
+                }
+                Lead::Module { path, installed } => self.python_module(path, installed),
+            };
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+        parts
     }
 
     fn file(
         &mut self,
         bug: &Bug,
         file: &FileChange,
-        parts: &mut Vec<Evidence>,
+        leads: &mut Vec<Lead>,
     ) -> Result<(), ReachError> {
         if !crate::scope::is_in_artifact(&file.kind) {
             return Ok(());
         }
         let path = file.path.as_str();
         if self.dictionary.operators.iter().chain(&self.dictionary.derivatives).any(|p| p == path) {
-            self.list(file, parts);
+            self.list(file, leads);
         } else if let Some(installed) = self.dictionary.installed(path)
             && path.ends_with(".py")
         {
-            self.python(file, &installed, parts);
+            self.python(file, &installed, leads);
         } else if is_source(path) && file.kind != "accelerator" {
-            self.source(bug, file, parts)?;
+            self.source(bug, file, leads)?;
         } else {
             let reason = format!("a change of kind {} can touch anything", file.kind);
-            parts.push(unknown(
-                path,
-                reason,
-                "comparing the values of both sides (--up-to values)",
-            ));
+            let decides = "comparing the values of both sides (--up-to values)";
+            leads.push(Lead::Settled(unknown(path, reason, decides)));
         }
         Ok(())
     }
 
     /// A list of operators or derivatives.
-    fn list(&self, file: &FileChange, parts: &mut Vec<Evidence>) {
+    fn list(&self, file: &FileChange, leads: &mut Vec<Lead>) {
         let read = |side: &Side| match &side.content {
             Some(content) => schema::read(content),
             None => Some(Vec::new()),
         };
         let (Some(buggy), Some(corrected)) = (read(&file.buggy), read(&file.corrected)) else {
             let reason = "it cannot be read as a list of operators".to_owned();
-            parts.push(unknown(&file.path, reason, COVERAGE));
+            leads.push(Lead::Settled(unknown(&file.path, reason, COVERAGE)));
             return;
         };
         let derivative = self.dictionary.derivatives.contains(&file.path);
         let changed = schema::changed(&buggy, &corrected);
         if changed.is_empty() {
-            parts.push(silent(&file.path));
+            leads.push(Lead::Settled(silent(&file.path)));
         }
         for entry in changed {
             let part = format!("{}: {}", file.path, entry.name);
@@ -106,12 +163,12 @@ impl<'a> Namer<'a> {
             } else {
                 reached.operators.insert(entry.base().to_owned(), way);
             }
-            parts.push(self.against_trace(part, &reached));
+            leads.push(Lead::Names { part, reached });
         }
     }
 
     /// A Python file of the package.
-    fn python(&self, file: &FileChange, installed: &str, parts: &mut Vec<Evidence>) {
+    fn python(&self, file: &FileChange, installed: &str, leads: &mut Vec<Lead>) {
         let mut found: BTreeSet<Option<String>> = BTreeSet::new();
         let mut broken = false;
         for side in [&file.buggy, &file.corrected] {
@@ -128,16 +185,17 @@ impl<'a> Namer<'a> {
         }
         if broken {
             let reason = "it cannot be read as Python".to_owned();
-            parts.push(unknown(&file.path, reason, COVERAGE));
+            leads.push(Lead::Settled(unknown(&file.path, reason, COVERAGE)));
             return;
         }
         if found.is_empty() {
-            parts.push(silent(&file.path));
+            leads.push(Lead::Settled(silent(&file.path)));
         }
         for function in found {
-            parts.push(match function {
-                Some(name) => self.python_function(&file.path, installed, &name),
-                None => self.python_module(&file.path, installed),
+            let (path, installed) = (file.path.clone(), installed.to_owned());
+            leads.push(match function {
+                Some(name) => Lead::Function { path, installed, name },
+                None => Lead::Module { path, installed },
             });
         }
     }
@@ -180,7 +238,7 @@ impl<'a> Namer<'a> {
         &mut self,
         bug: &Bug,
         file: &FileChange,
-        parts: &mut Vec<Evidence>,
+        leads: &mut Vec<Lead>,
     ) -> Result<(), ReachError> {
         let path = &file.path;
         if self.trace.device == "cpu" && self.dictionary.is_gpu_only(path) {
@@ -190,15 +248,15 @@ impl<'a> Namer<'a> {
                 "it is compiled for a GPU only, and the workload uses none",
             );
             part.strength = Strength::Static;
-            parts.push(part);
+            leads.push(Lead::Settled(part));
             return Ok(());
         }
         if self.dictionary.is_opaque(path) || !self.dictionary.is_source(path) {
             let reason = "names do not show how this folder is reached".to_owned();
-            parts.push(unknown(path, reason, COVERAGE));
+            leads.push(Lead::Settled(unknown(path, reason, COVERAGE)));
             return Ok(());
         }
-        let before = parts.len();
+        let before = leads.len();
         for (side, commit) in [(&file.buggy, &bug.buggy), (&file.corrected, &bug.fix)] {
             let (Some(content), Some(commit)) = (&side.content, commit) else { continue };
             if side.lines.is_empty() {
@@ -213,15 +271,13 @@ impl<'a> Namer<'a> {
                 let reason = "only programs in C++ include it, and the workload is Python";
                 let mut part = traced(path.clone(), Answer::NotExecuted, reason);
                 part.strength = Strength::Static;
-                if !parts.contains(&part) {
-                    parts.push(part);
-                }
+                leads.push(Lead::Settled(part));
                 continue;
             }
             let pieces = match self.pieces(path, content, &side.lines, &index) {
                 Ok(pieces) => pieces,
                 Err(part) => {
-                    parts.push(*part);
+                    leads.push(Lead::Settled(*part));
                     continue;
                 }
             };
@@ -229,14 +285,11 @@ impl<'a> Namer<'a> {
                 let device = self.trace.device.clone();
                 let symbols = &self.library.symbols;
                 let reached = index.follow(&piece.names, path, symbols, self.dictionary, &device);
-                let part = self.against_trace(format!("{path}: {}", piece.title), &reached);
-                if !parts.contains(&part) {
-                    parts.push(part);
-                }
+                leads.push(Lead::Names { part: format!("{path}: {}", piece.title), reached });
             }
         }
-        if parts.len() == before {
-            parts.push(silent(path));
+        if leads.len() == before {
+            leads.push(Lead::Settled(silent(path)));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use server::{Event, Server, ServerConfig, ServerError};
 use study::{Store, StoreError, Study};
 
 use crate::cache::ArrayCache;
+use crate::factorial;
 use crate::launch::{LaunchError, Launcher};
 use crate::launching::{Launching, access};
 use crate::pairing;
@@ -26,7 +27,8 @@ pub struct RunOptions {
     pub jobs: usize,
     /// The training client's folder.
     pub client: PathBuf,
-    /// The GPUs that runs on `cuda` are given, one each; no more of them run at a time.
+    /// The GPUs that runs on `cuda` are given, one each; no more of them run at a time. None on a
+    /// cluster, which gives each run its own.
     pub gpus: Vec<String>,
 }
 
@@ -37,6 +39,13 @@ pub enum Progress {
     Began {
         /// Which.
         name: String,
+    },
+    /// A run's node was lost to it, and it starts over.
+    Again {
+        /// Which.
+        name: String,
+        /// How it ended.
+        lost: Failed,
     },
     /// A run reported an epoch.
     Epoch {
@@ -140,6 +149,9 @@ struct Work<'a, L> {
     options: &'a RunOptions,
 }
 
+/// How often a run that lost its node starts over in one call; after that, at the next.
+const AGAIN: u32 = 5;
+
 /// A run that is over.
 struct Over<'a> {
     planned: &'a PlannedRun,
@@ -160,14 +172,15 @@ impl<L: Launcher> Work<'_, L> {
             while under_way.len() < self.options.jobs.max(1)
                 && let Some(planned) = waiting.front().copied()
             {
-                let wants = planned.experiment.device == "cuda";
+                // Where none is named, a cluster gives each run its own.
+                let wants = planned.experiment.device == "cuda" && !self.options.gpus.is_empty();
                 let gpu = if wants { gpus.pop_front() } else { None };
                 if wants && gpu.is_none() && !under_way.is_empty() {
                     break; // All are taken; one comes back with a run that is under way.
                 }
                 waiting.pop_front();
                 progress(Progress::Began { name: planned.key.to_string() });
-                under_way.push(self.one(planned, gpu));
+                under_way.push(self.one(planned, gpu, progress));
             }
             let over = tokio::select! {
                 over = under_way.next() => over,
@@ -192,6 +205,27 @@ impl<L: Launcher> Work<'_, L> {
         &self,
         planned: &'p PlannedRun,
         gpu: Option<String>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Over<'p>, RunError> {
+        let mut again = 0;
+        loop {
+            let over = self.once(planned, gpu.clone()).await?;
+            match over.failure {
+                // The next one has a new ticket, which takes the run from a node that is not as
+                // dead as it seems.
+                Some(lost) if lost.is_of_node() && again < AGAIN => {
+                    again += 1;
+                    progress(Progress::Again { name: planned.key.to_string(), lost });
+                }
+                _ => return Ok(over),
+            }
+        }
+    }
+
+    async fn once<'p>(
+        &self,
+        planned: &'p PlannedRun,
+        gpu: Option<String>,
     ) -> Result<Over<'p>, RunError> {
         let key = &planned.key;
         let folder = self.study.run_dir(key);
@@ -202,13 +236,14 @@ impl<L: Launcher> Work<'_, L> {
         std::fs::create_dir_all(&folder).map_err(io_error(&folder))?;
         let log_path = folder.join("log.txt");
         let mut log = File::create(&log_path).map_err(io_error(&log_path))?;
-        let launch =
-            self.launching.launch(key, &planned.artifact, gpu.clone()).ok_or_else(|| {
-                RunError::NoArtifact {
-                    id: planned.artifact.id.to_string(),
-                    path: self.study.artifact_dir(&planned.artifact.id),
-                }
+        let mut launch = self
+            .launching
+            .launch(key, &planned.experiment.bug, &planned.artifact, gpu.clone())
+            .ok_or_else(|| RunError::NoArtifact {
+                id: planned.artifact.id.to_string(),
+                path: self.study.artifact_dir(&planned.artifact.id),
             })?;
+        launch.env.extend(factorial::environment(&planned.experiment));
         if let Some(reason) = &planned.again {
             self.store.supersede_run(key, reason)?;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use server::{ServerConfig, ServerHandle};
-use study::{ArtifactRecord, RunKey, Study};
+use study::{ArtifactRecord, BugId, RunKey, Study};
 
 use crate::launch::Launch;
 
@@ -38,6 +38,7 @@ impl Launching<'_> {
     pub(crate) fn launch(
         &self,
         key: &RunKey,
+        bug: &BugId,
         artifact: &ArtifactRecord,
         gpu: Option<String>,
     ) -> Option<Launch> {
@@ -48,6 +49,8 @@ impl Launching<'_> {
         env.insert("REPRODUCEML_ARTIFACT_DIGEST".to_owned(), artifact.id.to_string());
         files.is_dir().then(|| Launch {
             name: key.to_string(),
+            bug: bug.to_string(),
+            folder: self.study.run_dir(key),
             image: artifact.image.clone(),
             artifact: files,
             client: self.client.to_owned(),

@@ -8,20 +8,28 @@
 mod cache;
 mod difference;
 mod execute;
+mod factorial;
 mod launch;
 mod launching;
 mod names;
+pub mod own_tests;
 mod pairing;
 mod plan;
+mod sequential;
 mod settle;
 mod summary;
 pub mod trace;
 
 pub use difference::{DifferenceError, RunDifference, difference};
 pub use execute::{Progress, RunError, RunOptions, execute};
-pub use launch::{AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher};
+pub use factorial::{FactorialError, factorial, place};
+pub use launch::{
+    AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher, SlurmError,
+    SlurmLauncher, SlurmSetup,
+};
 pub use names::Models;
 pub use pairing::{FactorDifference, compare_manifests};
 pub use plan::{Control, Overrides, Plan, PlanError, PlannedRun, plan};
+pub use sequential::{Ended, Judge, LookError, execute_by_looks, part};
 pub use settle::Failed;
 pub use summary::{EndingSummary, RunSummary, SideSummary};

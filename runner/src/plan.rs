@@ -277,6 +277,7 @@ fn experiment(
         seed_policy: config.run.seed_policy,
         meta_seed: config.study.meta_seed,
         device: overrides.device.clone().unwrap_or_else(|| config.run.device.clone()),
+        conditions: None,
     })
 }
 
@@ -305,7 +306,7 @@ fn model(study: &Study, overrides: &Overrides, models: &Models) -> Result<ModelS
 
 /// What finished runs took, to tell what the next ones will.
 #[derive(Default)]
-struct Spent {
+pub(crate) struct Spent {
     seconds: BTreeMap<ExperimentId, Vec<f64>>,
     bytes: Vec<u64>,
 }
@@ -314,7 +315,7 @@ struct Spent {
 const MEASURED: usize = 20;
 
 impl Spent {
-    fn add<'a>(
+    pub(crate) fn add<'a>(
         &mut self,
         study: &Study,
         id: &ExperimentId,
@@ -331,7 +332,7 @@ impl Spent {
     }
 
     /// Seconds and bytes for these runs.
-    fn expect(&self, missing: &[PlannedRun]) -> (Option<f64>, Option<u64>) {
+    pub(crate) fn expect(&self, missing: &[PlannedRun]) -> (Option<f64>, Option<u64>) {
         let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64;
         let every: Vec<f64> = self.seconds.values().flatten().copied().collect();
         if every.is_empty() {
@@ -350,7 +351,7 @@ impl Spent {
 /// Orders runs so that drift of the machine falls on both sides alike: run by run, the bugs in a
 /// shuffled order, and within a bug the two sides in an order drawn for each run. All draws are
 /// SHA-256 of the study's meta seed and the run's name, so the order is the same on every call.
-fn interleave(runs: &mut [PlannedRun], meta_seed: u64) {
+pub(crate) fn interleave(runs: &mut [PlannedRun], meta_seed: u64) {
     let draw = |text: &str| -> [u8; 32] {
         let mut hasher = Sha256::new();
         hasher.update(b"reproduceml/order/v1\0");
@@ -398,7 +399,11 @@ learning_rate = 0.1
 seed_policy = "per-run"
 "#;
 
-    fn planned(study: &Study, store: &Store, overrides: &Overrides) -> Result<Plan, PlanError> {
+    pub(crate) fn planned(
+        study: &Study,
+        store: &Store,
+        overrides: &Overrides,
+    ) -> Result<Plan, PlanError> {
         let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/python");
         plan(study, store, overrides, &Models::read(client.as_ref(), "tinynn")?)
     }
@@ -423,7 +428,7 @@ seed_policy = "per-run"
         }
     }
 
-    fn study_with(pairs: &[(u64, bool)]) -> (tempfile::TempDir, Study, Store) {
+    pub(crate) fn study_with(pairs: &[(u64, bool)]) -> (tempfile::TempDir, Study, Store) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("study.toml"), CONFIG).unwrap();
         let study = Study::open(folder.path()).unwrap();

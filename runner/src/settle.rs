@@ -15,6 +15,11 @@ pub struct Failed {
 }
 
 impl Failed {
+    /// Whether a cluster took its node from the run, so that it is worth another one at once.
+    pub(crate) fn is_of_node(&self) -> bool {
+        matches!(self.ending, Ending::Preempted | Ending::NodeLost)
+    }
+
     fn of(exit: &Exit) -> Self {
         Self { ending: exit.ending().unwrap_or(Ending::Exit), reason: exit.describe() }
     }
@@ -57,10 +62,8 @@ pub(crate) fn settle(
         // It ended before it ever spoke to the server.
         store.begin_run(key, planned.experiment.seed(key.run))?;
     }
-    // Without a server or by our own doing nothing is known of the run: it starts over.
-    if status != Some(RunStatus::Failed)
-        && !matches!(failed.ending, Ending::ServerLost | Ending::Stopped)
-    {
+    // Of a run whose end was not its own doing nothing is known: it starts over.
+    if status != Some(RunStatus::Failed) && !failed.ending.starts_over() {
         store.fail_run(key, &failed.reason)?;
     }
     store.note_ending(key, failed.ending, &failed.reason)?;

@@ -40,6 +40,16 @@ impl Secret {
         Ok(Self(text.to_owned()))
     }
 
+    /// Draws a token that nobody has had.
+    ///
+    /// # Errors
+    /// [`ServerError::Random`] if the system gives no random bytes.
+    pub fn drawn() -> Result<Self, ServerError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|error| ServerError::Random(error.to_string()))?;
+        Ok(Self(hex::encode(bytes)))
+    }
+
     /// Reads a token from a file; spaces and line ends around it do not count.
     ///
     /// # Errors

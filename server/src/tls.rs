@@ -52,6 +52,28 @@ impl Tls {
         Ok(Self { config: Arc::new(config), fingerprint })
     }
 
+    /// Makes a certificate of its own, signed by nobody, for clients that are told its fingerprint.
+    /// Its key is never written down.
+    ///
+    /// # Errors
+    /// [`ServerError::Random`] if the system gives no random bytes.
+    pub fn own() -> Result<Self, ServerError> {
+        let failed = |error: String| ServerError::Random(error);
+        let made = rcgen::generate_simple_self_signed([String::from("reproduceml")])
+            .map_err(|error| failed(error.to_string()))?;
+        let certificate = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+            .map_err(|error| failed(error.to_owned()))?;
+        let fingerprint = Digest::of(&certificate);
+        let config = rustls::ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                builder.with_no_client_auth().with_single_cert(vec![certificate], key)
+            })
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self { config: Arc::new(config), fingerprint })
+    }
+
     /// SHA-256 of the server's own certificate in DER, by which clients may know it.
     pub fn fingerprint(&self) -> Digest {
         self.fingerprint
@@ -103,4 +125,14 @@ pub(crate) fn expected() -> Refusal {
     let what = "this address speaks TLS: dial tls:HOST:PORT. What was said on this connection was \
                 not encrypted; if a token was among it, change the token";
     Refusal::never(ErrorCode::Tls, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_certificate_of_its_own_is_another() {
+        assert_ne!(Tls::own().unwrap().fingerprint(), Tls::own().unwrap().fingerprint());
+    }
 }

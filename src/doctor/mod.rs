@@ -44,6 +44,18 @@ impl Finding {
     }
 }
 
+/// What a study's next stages would stumble over here, in sentences with what to do, and nights
+/// that are no longer called.
+pub async fn attention(cli: &Cli) -> Vec<String> {
+    let mut findings = machine::findings().await;
+    findings.extend(of_study::findings(cli));
+    let stopped = |f: &Finding| {
+        f.what == of_study::NIGHTLY && f.state == State::Optional && f.found != of_study::NEVER
+    };
+    findings.retain(|f| f.state == State::Missing || stopped(f));
+    findings.iter().map(|f| format!("{}: {}; {}", f.what, f.found, f.advice)).collect()
+}
+
 /// Prints findings, each with what to do.
 pub async fn doctor(cli: &Cli) -> Result<(), Failure> {
     let mut findings = machine::findings().await;

@@ -9,16 +9,26 @@ use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::nightly;
 
+/// What is said about nights.
+pub(super) const NIGHTLY: &str = "nightly";
+
+/// Of a study that has had no night, which few need.
+pub(super) const NEVER: &str = "never";
+
 pub(super) fn findings(cli: &Cli) -> Vec<Finding> {
     let opened = crate::studies::open(cli)
         .and_then(|study| Ok((study.store()?.path().display().to_string(), study)));
     match opened {
-        Ok((store, study)) => vec![
-            Finding::ok("study", format!("{} ({store})", study.config.study.name)),
-            clone_of(&study),
-            caches(&study),
-            last_night(&study),
-        ],
+        Ok((store, study)) => {
+            let mut all = vec![
+                Finding::ok("study", format!("{} ({store})", study.config.study.name)),
+                clone_of(&study),
+                caches(&study),
+                last_night(&study),
+            ];
+            all.extend(study.config.slurm.is_some().then(cluster));
+            all
+        }
         Err(Failure::Input(error) | Failure::Missing(error) | Failure::Stage(error)) => {
             vec![Finding::missing("study", "cannot be opened", error.to_string())]
         }
@@ -58,17 +68,38 @@ fn clone_of(study: &Study) -> Finding {
     }
 }
 
+/// Whether the cluster that the study names answers from here.
+fn cluster() -> Finding {
+    let what = "cluster";
+    match std::process::Command::new("sinfo").args(["--noheader", "--format=%D %P"]).output() {
+        Err(error) => Finding::missing(
+            what,
+            format!("sinfo could not be started: {error}"),
+            "study.toml has [slurm]: call `run --executor slurm` where Slurm's commands are",
+        ),
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let said = text.lines().map(|line| line.trim().replacen(' ', " nodes in ", 1));
+            Finding::ok(what, said.collect::<Vec<_>>().join(", "))
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Finding::missing(what, "Slurm does not answer", said)
+        }
+    }
+}
+
 fn caches(study: &Study) -> Finding {
     let bytes = study::prune::size(&study.cache_dir());
     Finding::ok("caches", format!("{} in {}", size(bytes), study.cache_dir().display()))
 }
 
 fn last_night(study: &Study) -> Finding {
-    let what = "nightly";
+    let what = NIGHTLY;
     match nightly::last_night(study) {
         Ok(None) => Finding::optional(
             what,
-            "never",
+            NEVER,
             "scripts/nightly/ has a crontab, systemd units and a workflow that call it",
         ),
         Ok(Some(at)) => match at.parse::<Timestamp>().map(since) {

@@ -91,6 +91,9 @@ impl Gatherer<'_> {
             "corpus/bugs.parquet",
             "corpus/selection.jsonl",
             "reach/findings.jsonl",
+            "own-tests/findings.jsonl",
+            "design/design.json",
+            "design/looks.jsonl",
         ] {
             self.file(name);
         }

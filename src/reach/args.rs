@@ -16,6 +16,9 @@ pub struct ReachArgs {
     /// The data, instead of the study's.
     #[arg(long, value_name = "NAME")]
     pub challenge: Option<String>,
+    /// Where the workload runs, instead of where the study's does.
+    #[arg(long, value_parser = ["cpu", "cuda"])]
+    pub device: Option<String>,
     /// A clone of the framework's repository; else the one of study.toml.
     #[arg(long, value_name = "CLONE")]
     pub repo: Option<PathBuf>,
@@ -26,6 +29,10 @@ pub struct ReachArgs {
     /// The costliest evidence to take where cheaper evidence does not put a bug out of reach.
     #[arg(long, value_name = "EVIDENCE", default_value = "operators")]
     pub up_to: Depth,
+    /// For each bug that the workload is not known to reach, name other models, small modules and
+    /// tests that would.
+    #[arg(long)]
+    pub suggest: bool,
 }
 
 /// Kinds of evidence, the cheapest first.

@@ -284,7 +284,7 @@ pub(super) async fn run_quietly(
 }
 
 /// Containers run as another user.
-pub(super) fn open_to_all(folder: &Path) -> Result<(), Failure> {
+pub fn open_to_all(folder: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777))
         .map_err(Failure::missing)

@@ -81,10 +81,6 @@ pub fn hold_back(
 
 /// Bugs that no run of this study's workload can show, with the reason, for the funnel.
 pub fn reasons(study: &Study) -> Result<BTreeMap<BugId, String>, Failure> {
-    let workload = Workload::of(study, None, None);
-    let blind = out_of_reach(study, &workload)?;
-    Ok(blind
-        .into_iter()
-        .map(|(bug, finding)| (bug, format!("{}: {}", finding.answer, finding.reason)))
-        .collect())
+    let reached = study::reach::of_own_workload(study).map_err(Failure::input)?;
+    Ok(study::reach::blind(&reached))
 }

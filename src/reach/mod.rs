@@ -4,6 +4,7 @@ pub mod args;
 mod counting;
 mod epoch;
 pub mod gate;
+mod suggest;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,13 @@ use anyhow::anyhow;
 use containers::Docker;
 use reach::findings::{self, settle};
 use reach::lines::{self, Covered};
+use reach::suggest::Candidate;
 use reach::{Answer, Dictionary, Evidence, Finding, Namer, Trace, values};
 use study::{ArtifactRecord, ArtifactStatus, Bug, BugId, Evaluation, Store, Study};
 
 use self::args::{Depth, ReachArgs};
 use self::epoch::Watcher;
+pub use self::epoch::open_to_all;
 use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::home::Home;
@@ -54,7 +57,10 @@ pub async fn reach(cli: &Cli, args: &ReachArgs) -> Result<(), Failure> {
     let store = study.store()?;
     let home = Home::find()?;
     let bugs = chosen(&study, &args.bugs)?;
-    let workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
+    let mut workload = Workload::of(&study, args.model.as_deref(), args.challenge.as_deref());
+    if let Some(device) = &args.device {
+        workload.device.clone_from(device);
+    }
     let sides = sides(&store)?;
     let dictionary = dictionary(&home, &study)?;
     let path = miner::patch::local_clone(&study, args.repo.as_deref());
@@ -65,7 +71,13 @@ pub async fn reach(cli: &Cli, args: &ReachArgs) -> Result<(), Failure> {
     let trace = trace::find(&study, &home, &workload, args.trace.as_deref(), &sides).await?;
     let names = Names { clone: clone.as_ref(), dictionary: dictionary.as_ref() };
     let progress = Progress::new();
-    let mut namer = match (&clone, &dictionary, &trace) {
+    let candidates = match args.suggest {
+        true => suggest::candidates(&study, &home, &workload)?,
+        false => Vec::new(),
+    };
+    // Names can be followed by any trace; the workload's bugs are judged by its own alone.
+    let any = trace.as_ref().or_else(|| candidates.first().map(Candidate::trace));
+    let mut namer = match (&clone, &dictionary, any) {
         (Some(clone), Some(dictionary), Some(trace)) => Some(Namer::new(clone, dictionary, trace)),
         _ => None,
     };
@@ -89,9 +101,20 @@ pub async fn reach(cli: &Cli, args: &ReachArgs) -> Result<(), Failure> {
         }
         found.push(finding(bug, &workload, evidence));
     }
-    drop(progress);
     findings::keep(&findings::file(&study), &found).map_err(Failure::input)?;
-    print(cli, &found)
+    if !args.suggest {
+        drop(progress);
+        return print(cli, &found);
+    }
+    let mut suggested = Vec::new();
+    let open = |answer: Answer| answer.out_of_reach() || answer == Answer::Unknown;
+    for (bug, finding) in bugs.iter().zip(&found).filter(|(_, finding)| open(finding.answer)) {
+        progress.line(&format!("{}: what would reach it", bug.id));
+        let namer = namer.as_mut();
+        suggested.push(suggest::suggest(bug, finding, clone.as_ref(), namer, &candidates)?);
+    }
+    drop(progress);
+    suggest::print(cli, &found, &suggested)
 }
 
 /// What names are read from.

@@ -70,7 +70,8 @@ pub async fn find(
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// The traces of a folder, by name.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries
         .flatten()

@@ -86,6 +86,8 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
         tests,
         families,
         controls,
+        own_tests: Vec::new(),
+        sequential: None,
         notes: notes(options, &outcomes),
         warnings,
     }
@@ -233,7 +235,7 @@ fn correct(tests: &mut [Test], outcomes: &[String], options: &Options) -> Vec<Fa
     families
 }
 
-fn controls(verdicts: &[BugVerdict], tests: &[Test], options: &Options) -> Controls {
+pub(crate) fn controls(verdicts: &[BugVerdict], tests: &[Test], options: &Options) -> Controls {
     let of = |kind: Kind, unfelt: bool| {
         let valid = verdicts.iter().filter(move |one| {
             one.kind == kind

@@ -4,11 +4,15 @@ use crate::brunner_munzel::BrunnerMunzel;
 use crate::equivalence::Equivalence;
 use crate::mann_whitney::Method;
 use crate::options::{Options, SeedPolicy};
+use crate::sequential::Sequential;
 use crate::shift::Interval;
 use crate::signed_rank::SignedRank;
 use crate::spread::FlignerKilleen;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use study::own_tests::OwnTests;
+use study::reach::Reached;
+use study::{BugId, ReachAnswer, ReachStrength};
 
 /// What is compared with the corrected side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -84,6 +88,17 @@ pub struct Identity {
     pub unpaired: usize,
 }
 
+/// Whether the study's workload can see the change of a bug, as `reach` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reach {
+    /// The answer.
+    pub answer: ReachAnswer,
+    /// What kind of evidence it rests on.
+    pub strength: ReachStrength,
+    /// Why, in a sentence or two.
+    pub reason: String,
+}
+
 /// The conclusion about one bug, or one control.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BugVerdict {
@@ -103,6 +118,8 @@ pub struct BugVerdict {
     pub seed_policy: SeedPolicy,
     /// Comparison of digests; absent where no run has any.
     pub identity: Option<Identity>,
+    /// What `reach` found; absent for controls, and where nobody asked.
+    pub reach: Option<Reach>,
 }
 
 impl Analysis {
@@ -122,8 +139,27 @@ impl Analysis {
                 runs_corrected: 0,
                 seed_policy,
                 identity: None,
+                reach: None,
             });
         }
+    }
+
+    /// Puts beside each bug what `reach` found about the study's workload. No verdict rests on it.
+    pub fn add_reach(&mut self, found: &BTreeMap<BugId, Reached>) {
+        for verdict in self.verdicts.iter_mut().filter(|verdict| verdict.kind == Kind::Bug) {
+            let own = found.iter().find(|(bug, _)| bug.as_str() == verdict.bug);
+            verdict.reach = own.map(|(_, found)| Reach {
+                answer: found.answer,
+                strength: found.strength,
+                reason: found.reason.clone(),
+            });
+        }
+    }
+
+    /// Whether tables have a column for what `reach` found: in every study, elsewhere where
+    /// something is known.
+    pub(crate) fn shows_reach(&self) -> bool {
+        self.inputs.is_some() || self.verdicts.iter().any(|verdict| verdict.reach.is_some())
     }
 }
 
@@ -262,6 +298,11 @@ pub struct Analysis {
     pub families: Vec<Family>,
     /// The study's controls.
     pub controls: Controls,
+    /// What the fixes' own tests showed, by bug; no verdict rests on it.
+    pub own_tests: Vec<OwnTests>,
+    /// The sequential design and its looks, where one was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequential: Option<Sequential>,
     /// How to read the numbers.
     pub notes: Vec<String>,
     /// What was left out, and what calls for care.

@@ -35,15 +35,17 @@ pub mod render;
 pub mod report;
 pub mod sample;
 mod select;
+pub mod sequential;
 pub mod shift;
 pub mod signed_rank;
 pub mod special;
 pub mod spread;
 pub mod store;
+pub mod variance;
 mod verdict;
 
 pub use analyse::analyse;
-pub use analysis::{Analysis, BugVerdict, Kind, Test, Verdict};
+pub use analysis::{Analysis, BugVerdict, Kind, Reach, Test, Verdict};
 pub use input::{Evaluation, InputError, Results, RunRow};
 pub use mann_whitney::Choice;
 pub use options::{Options, Profile, SeedPolicy};

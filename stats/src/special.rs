@@ -69,6 +69,16 @@ pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
     if x > 0.0 { beta_reg(0.5 * df, 0.5, x) } else { 0.0 }
 }
 
+/// Upper tail of Fisher's F distribution, P(F > f), for `d1` and `d2` degrees of freedom: the
+/// regularised incomplete beta function I_{d2/(d2 + d1 f)}(d2/2, d1/2).
+pub fn fisher_sf(f: f64, d1: f64, d2: f64) -> f64 {
+    if f <= 0.0 {
+        return 1.0;
+    }
+    let x = d2 / (d2 + d1 * f);
+    if x > 0.0 { beta_reg(0.5 * d2, 0.5 * d1, x) } else { 0.0 }
+}
+
 /// Clopper-Pearson interval of a binomial proportion: `hits` of `trials` at confidence `level`.
 ///
 /// The exact interval: its ends are quantiles of beta distributions, found by bisection.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use study::{Store, StoreError};
+use study::store::EpochRecord;
+use study::{RunKey, Store, StoreError};
 
 use crate::input::{Evaluation, InputError, Results, RunRow};
 use crate::intake::Intake;
@@ -97,6 +98,28 @@ pub(crate) fn evaluation(stored: study::Evaluation) -> Evaluation {
         study::Evaluation::Artificial => Evaluation::Artificial,
         study::Evaluation::Aa => Evaluation::Aa,
     }
+}
+
+/// The metrics of a finished run: those of its predictions for the test samples, its seconds, and
+/// the loss of its last epoch.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn metrics_of(store: &Store, key: &RunKey) -> Result<BTreeMap<String, f64>, StoreError> {
+    metrics(store, key, &store.epochs(key)?)
+}
+
+fn metrics(
+    store: &Store,
+    key: &RunKey,
+    epochs: &[EpochRecord],
+) -> Result<BTreeMap<String, f64>, StoreError> {
+    let mut metrics = store.metrics(key, "test")?;
+    metrics.insert("seconds".into(), epochs.iter().map(|epoch| epoch.seconds).sum());
+    if let Some(bits) = epochs.last().and_then(|epoch| epoch.loss_bits) {
+        metrics.insert("loss".into(), f64::from_bits(bits));
+    }
+    Ok(metrics)
 }
 
 /// Runs as they are read, a metric's name by its number.

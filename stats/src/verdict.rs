@@ -25,6 +25,7 @@ pub(crate) fn judge(comparison: &Comparison<'_>, tests: &[Test], options: &Optio
         runs_corrected: comparison.corrected.runs.len(),
         seed_policy: comparison.seeds,
         identity,
+        reach: None,
     }
 }
 

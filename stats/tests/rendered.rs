@@ -10,6 +10,9 @@ use reproduceml_stats::{
     paper::table_iv_report,
     render::{self, Format},
 };
+use std::collections::BTreeMap;
+use study::reach::Reached;
+use study::{BugId, ReachAnswer, ReachStrength};
 
 fn study() -> Analysis {
     let mut random = Random(42);
@@ -27,7 +30,20 @@ fn study() -> Analysis {
     for row in &mut rows {
         row.seed = Some(u64::from(row.run));
     }
-    analyse(&Results::from_rows(rows).unwrap(), &Options::default())
+    let mut analysis = analyse(&Results::from_rows(rows).unwrap(), &Options::default());
+    let found = |bug: &str, answer, strength| {
+        let bug = BugId::new(bug).unwrap();
+        let (model, challenge) = ("lenet".to_owned(), "mnist".to_owned());
+        let (device, reason) = ("cpu".to_owned(), "so".to_owned());
+        (bug.clone(), Reached { bug, model, challenge, device, answer, strength, reason })
+    };
+    analysis.add_reach(&BTreeMap::from([
+        found("pr1", ReachAnswer::MayDiffer, ReachStrength::Measured),
+        found("pr2_x", ReachAnswer::NotExecuted, ReachStrength::Traced),
+        // Of the bug, not of the control that has its name.
+        found("same", ReachAnswer::NotExecuted, ReachStrength::Traced),
+    ]));
+    analysis
 }
 
 #[test]
@@ -50,7 +66,7 @@ fn as_csv() {
     let text = render::csv(&study());
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().unwrap().len();
-    assert_eq!(columns, 37);
+    assert_eq!(columns, 39);
     assert_eq!(
         reader.records().map(|row| row.unwrap().len()).filter(|n| *n == columns).count(),
         25
@@ -67,6 +83,9 @@ fn as_json() {
     assert_eq!(value["verdicts"][0]["bug"], "planted");
     assert_eq!(value["verdicts"][0]["kind"], "artificial");
     assert_eq!(value["verdicts"][0]["verdict"], "different");
+    assert_eq!(value["verdicts"][0]["reach"], serde_json::Value::Null);
+    assert_eq!(value["verdicts"][1]["reach"]["answer"], "may-differ");
+    assert_eq!(value["verdicts"][1]["reach"]["strength"], "measured");
     for test in value["tests"].as_array().unwrap() {
         for field in ["bug", "metric", "n_buggy", "n_corrected", "statistic", "p_value", "method"] {
             assert!(test.get(field).is_some(), "{field}");

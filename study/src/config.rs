@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, Strategy};
+use crate::design::Design;
+use crate::{
+    BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, SlurmPolicy, Strategy,
+};
 
 /// Why `study.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,9 @@ pub struct StudyConfig {
     /// Where artifacts, predictions and notes may lie beside the study's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreConfig>,
+    /// How runs become jobs of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<SlurmPolicy>,
     /// Planted faults: the positive controls.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -227,6 +233,9 @@ pub struct Run {
     /// Runs at the same time; 0 takes one a core.
     #[serde(default)]
     pub jobs: u32,
+    /// Looks before all runs are made, instead of a fixed number of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub design: Option<Design>,
 }
 
 fn cpu() -> String {
@@ -376,6 +385,9 @@ impl StudyConfig {
         if run.timeout_minutes == 0 || self.build.timeout_minutes == 0 {
             return complain("timeout_minutes", "0".into(), "at least one minute");
         }
+        if let Some(Err((key, found, expected))) = run.design.as_ref().map(|d| d.check(run.runs)) {
+            return complain(key, found, expected);
+        }
         let fraction = self.challenge.fraction;
         if !(fraction > 0.0 && fraction <= 1.0) {
             return complain("challenge.fraction", fraction.to_string(), "more than 0, at most 1");
@@ -390,6 +402,9 @@ impl StudyConfig {
             return complain(key, found, expected);
         }
         if let Some(Err((key, found, expected))) = self.store.as_ref().map(StoreConfig::check) {
+            return complain(key, found, expected);
+        }
+        if let Some(Err((key, found, expected))) = self.slurm.as_ref().map(SlurmPolicy::check) {
             return complain(key, found, expected);
         }
         if !self.framework.tag_pattern.contains("{version}") {

@@ -93,6 +93,20 @@ pub struct Hyperparameters {
     pub drop_last: bool,
 }
 
+/// What an experiment of `variance` sets that others leave to the client's controls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conditions {
+    /// The seed of every run, so that runs differ in nothing that is known.
+    pub seed: u32,
+    /// Threads that numeric code may use; the controls allow one.
+    pub threads: u32,
+    /// Whether the controls ask for deterministic algorithms.
+    pub deterministic: bool,
+    /// Whether layers of dropout drop anything.
+    pub dropout: bool,
+}
+
 /// Everything that makes two runs repetitions of each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
@@ -118,6 +132,10 @@ pub struct Experiment {
     pub meta_seed: u64,
     /// `cpu` or `cuda`.
     pub device: String,
+    /// What `variance` varies. Left out of what is written where there is nothing, so that
+    /// identities are what they were before there was `variance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
 }
 
 impl Experiment {
@@ -141,11 +159,18 @@ impl Experiment {
             self.meta_seed,
             &self.device,
         );
-        sha256_hex(serde_json::to_string(&shared).unwrap_or_default().as_bytes())
+        let json = match &self.conditions {
+            None => serde_json::to_string(&shared),
+            Some(conditions) => serde_json::to_string(&(shared, conditions)),
+        };
+        sha256_hex(json.unwrap_or_default().as_bytes())
     }
 
-    /// The seed of run `run` (see [`crate::seed`]).
+    /// The seed of run `run` (see [`crate::seed`]), or that of the conditions.
     pub fn seed(&self, run: u32) -> u32 {
+        if let Some(conditions) = &self.conditions {
+            return conditions.seed;
+        }
         crate::seed::derive(self.meta_seed, &self.pair_key(), self.seed_policy, run)
     }
 }
@@ -186,6 +211,7 @@ pub(crate) mod tests {
             seed_policy: SeedPolicy::PerRun,
             meta_seed: 7,
             device: "cpu".into(),
+            conditions: None,
         }
     }
 
@@ -232,6 +258,20 @@ pub(crate) mod tests {
         let back: Experiment =
             serde_json::from_str(&serde_json::to_string(&half).unwrap()).unwrap();
         assert_eq!(back, half);
+    }
+
+    #[test]
+    fn conditions_are_part_of_the_identity_and_fix_the_seed() {
+        let plain = example(Evaluation::Corrected);
+        let json = serde_json::to_string(&plain).unwrap();
+        assert!(!json.contains("conditions"), "{json}");
+        let conditions = Conditions { seed: 5, threads: 2, deterministic: true, dropout: true };
+        let with = Experiment { conditions: Some(conditions.clone()), ..plain.clone() };
+        assert_ne!((with.id(), with.pair_key()), (plain.id(), plain.pair_key()));
+        assert_eq!((with.seed(0), with.seed(7)), (5, 5));
+        let more = Conditions { threads: 3, ..conditions };
+        let more = Experiment { conditions: Some(more), ..plain };
+        assert_ne!(more.pair_key(), with.pair_key());
     }
 
     #[test]

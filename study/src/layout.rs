@@ -215,6 +215,16 @@ impl Study {
         self.root.join("stats").join("analysis.json")
     }
 
+    /// The sequential design that was declared, if one was.
+    pub fn design_file(&self) -> PathBuf {
+        self.root.join("design").join("design.json")
+    }
+
+    /// The looks at runs that a sequential design took, one a line.
+    pub fn looks_file(&self) -> PathBuf {
+        self.root.join("design").join("looks.jsonl")
+    }
+
     /// What `nightly` wrote: a folder a night, and its last summary.
     pub fn nightly_dir(&self) -> PathBuf {
         self.root.join("nightly")

@@ -6,26 +6,31 @@
 
 pub mod config;
 pub mod corpus;
+pub mod design;
 mod experiment;
 pub mod files;
 pub mod funnel;
 mod ids;
 mod layout;
 mod nightly;
+pub mod own_tests;
 pub mod prune;
+pub mod reach;
 pub mod seed;
 pub mod selection;
+mod slurm;
 pub mod store;
 mod words;
 
 pub use config::{ConfigError, StudyConfig};
 pub use corpus::{Bug, ChangedFile};
-pub use experiment::{Challenge, DataOrder, Experiment, Hyperparameters, ModelSpec};
+pub use experiment::{Challenge, Conditions, DataOrder, Experiment, Hyperparameters, ModelSpec};
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
+pub use slurm::SlurmPolicy;
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
-    Ending, Evaluation, Factor, NightlyStage, Resolution, SeedPolicy, Strategy, UnknownWord,
-    Verdict,
+    Ending, Evaluation, Factor, NightlyStage, NodeContainer, ReachAnswer, ReachStrength,
+    Resolution, SameHardware, SeedPolicy, Strategy, UnknownWord, Verdict,
 };

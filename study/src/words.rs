@@ -129,6 +129,30 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// What runs a training client on a node of a cluster.
+    NodeContainer, "container of a node" {
+        /// A Python of the node.
+        None => "none",
+        /// Docker.
+        Docker => "docker",
+        /// Apptainer, from the same image.
+        Apptainer => "apptainer",
+    }
+}
+
+vocabulary! {
+    /// What hardware all runs of a bug have in common on a cluster.
+    SameHardware, "sameness of hardware" {
+        /// Nodes of which the cluster says the same.
+        Class => "class",
+        /// One node.
+        Node => "node",
+        /// Nothing that the scheduler is told; the manifests decide.
+        Any => "any",
+    }
+}
+
+vocabulary! {
     /// How a run's process ended, where it did not simply end well.
     Ending, "ending" {
         /// The kernel killed it for want of memory.
@@ -149,6 +173,32 @@ vocabulary! {
         Exit => "exit",
         /// The program that started it came to its end first.
         Stopped => "stopped",
+        /// The cluster gave its node to somebody else.
+        Preempted => "preempted",
+        /// Its node failed.
+        NodeLost => "node-lost",
+        /// Somebody cancelled its job.
+        Cancelled => "cancelled",
+    }
+}
+
+impl Ending {
+    /// Whether the end says nothing of the run itself, so that it starts over.
+    pub fn starts_over(self) -> bool {
+        match self {
+            Self::ServerLost
+            | Self::Stopped
+            | Self::Preempted
+            | Self::NodeLost
+            | Self::Cancelled => true,
+            Self::OutOfMemory
+            | Self::Timeout
+            | Self::Killed
+            | Self::Crash
+            | Self::Exception
+            | Self::Job
+            | Self::Exit => false,
+        }
     }
 }
 
@@ -192,6 +242,43 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// Whether a workload can see a change.
+    ReachAnswer, "answer of reach" {
+        /// Nothing that goes into the artifact changed.
+        NotInArtifact => "not-in-artifact",
+        /// The workload executes nothing of what changed.
+        NotExecuted => "not-executed",
+        /// It does, and every number that was compared is the same on both sides.
+        ExecutedSame => "executed-same",
+        /// It executes some of what changed.
+        MayDiffer => "may-differ",
+        /// The evidence at hand does not tell.
+        Unknown => "unknown",
+    }
+}
+
+impl ReachAnswer {
+    /// Whether runs of this workload cannot show the change.
+    pub fn out_of_reach(self) -> bool {
+        matches!(self, Self::NotInArtifact | Self::NotExecuted)
+    }
+}
+
+vocabulary! {
+    /// What kind of evidence an answer of reach rests on, the weakest first.
+    ReachStrength, "strength of an answer" {
+        /// Read from the change and the artifacts alone.
+        Static => "static",
+        /// Names of the change against names that one traced epoch of the workload met.
+        Traced => "traced",
+        /// Changed lines against lines that one epoch of the workload executed.
+        Covered => "covered",
+        /// Numbers of both sides from the same seed.
+        Measured => "measured",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +301,10 @@ mod tests {
         round(Verdict::ALL);
         round(Ending::ALL);
         round(Factor::ALL);
+        round(NodeContainer::ALL);
+        round(SameHardware::ALL);
+        round(ReachAnswer::ALL);
+        round(ReachStrength::ALL);
         for word in Resolution::ALL {
             let json = serde_json::to_string(word).unwrap();
             assert_eq!(json, format!("\"{word}\""), "JSON spells it like the terminal");

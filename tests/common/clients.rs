@@ -88,6 +88,7 @@ pub fn experiment(
         seed_policy: SeedPolicy::Single,
         meta_seed: 7,
         device: "cpu".into(),
+        conditions: None,
     }
 }
 

@@ -8,6 +8,10 @@ Each control is reported as {"name", "value", "status", "detail"}, where status 
 
 What must be in place before the interpreter or the framework starts is set in the
 environment, and the client is executed anew with it.
+
+An experiment on the sources of variation leaves single controls off. It says so in the
+environment: REPRODUCEML_THREADS (a number; else 1), REPRODUCEML_DETERMINISTIC and
+REPRODUCEML_DROPOUT (`off`; else on). The report then has what was asked for.
 """
 
 import os
@@ -18,18 +22,35 @@ SET, UNAVAILABLE, FAILED = "set", "unavailable", "failed"
 
 MARK = "REPRODUCEML_CONTROLLED"
 
+
+def threads(environment):
+    """Threads that numeric code may use."""
+    text = environment.get("REPRODUCEML_THREADS", "1")
+    return int(text) if text.isdigit() and int(text) > 0 else 1
+
+
+def is_on(name, environment):
+    """Whether a control that can be left off is on."""
+    return environment.get("REPRODUCEML_" + name) != "off"
+
+
+THREADS = threads(os.environ)
+DETERMINISTIC = is_on("DETERMINISTIC", os.environ)
+DROPOUT = is_on("DROPOUT", os.environ)
+
 # Read when Python, OpenMP, a BLAS or cuBLAS starts.
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
-    "OMP_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": str(THREADS),
     "OMP_DYNAMIC": "FALSE",
-    "MKL_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": str(THREADS),
     "MKL_DYNAMIC": "FALSE",
-    "OPENBLAS_NUM_THREADS": "1",
-    "BLIS_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "OPENBLAS_NUM_THREADS": str(THREADS),
+    "BLIS_NUM_THREADS": str(THREADS),
+    "NUMEXPR_NUM_THREADS": str(THREADS),
 }
+if DETERMINISTIC:
+    ENVIRONMENT["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
 def control(name, value, status=SET, detail=""):

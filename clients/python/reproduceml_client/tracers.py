@@ -21,6 +21,7 @@ class PythonCalls:
     def __init__(self):
         self.codes = set()
         self.builtins = set()
+        self._read = {}
 
     def __enter__(self):
         sys.setprofile(self._event)
@@ -47,10 +48,23 @@ class PythonCalls:
 
     def functions(self, package):
         """{file below the package's parent: qualified names}, of executed and of all functions."""
+        if package not in self._read:
+            self._read[package] = self._functions_of(package)
+        starts, known = self._read[package]
+        executed = {}
+        for code in self.codes:
+            short, names = starts.get(os.path.abspath(code.co_filename), (None, {}))
+            qualified = names.get((code.co_firstlineno, code.co_name))
+            if qualified is not None:
+                executed.setdefault(short, set()).add(qualified)
+        return {short: sorted(names) for short, names in executed.items()}, known
+
+    @staticmethod
+    def _functions_of(package):
+        """Each file's functions by place, and all of them by file."""
         root = os.path.dirname(os.path.abspath(package.__file__))
         parent = os.path.dirname(root)
-        executed, known = {}, {}
-        starts = {}
+        starts, known = {}, {}
         for folder, _, names in os.walk(root):
             for name in sorted(names):
                 if name.endswith(".py"):
@@ -59,12 +73,7 @@ class PythonCalls:
                     starts[path] = short, qualified_names(path)
                     if starts[path][1]:
                         known[short] = sorted(set(starts[path][1].values()))
-        for code in self.codes:
-            short, names = starts.get(os.path.abspath(code.co_filename), (None, {}))
-            qualified = names.get((code.co_firstlineno, code.co_name))
-            if qualified is not None:
-                executed.setdefault(short, set()).add(qualified)
-        return {short: sorted(names) for short, names in executed.items()}, known
+        return starts, known
 
 
 def qualified_names(path):
@@ -144,6 +153,12 @@ class Tracer:
 
     def stop(self):
         """Ends it."""
+
+    def renew(self):
+        """Forgets what was recorded; `start` begins anew."""
+        self.python.codes.clear()
+        self.python.builtins.clear()
+        self.module = None
 
     def result(self):
         """The recorded part of the trace."""
@@ -275,6 +290,10 @@ class TinyNN(Tracer):
 
     def stop(self):
         del self._running[:]
+
+    def renew(self):
+        Tracer.renew(self)
+        self._called.clear()
 
     def recorded(self):
         return self._called, set(), set(), True, self._known

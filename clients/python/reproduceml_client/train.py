@@ -71,6 +71,12 @@ class Run:
         challenge = self.job["challenge"]
         self.framework.build(model, tuple(challenge["shape"]), challenge["classes"],
                              self.seed_all)
+        if not controls.DROPOUT:
+            found = self.framework.without_dropout()
+            if not found:
+                raise JobError("the model has no layer of dropout that could be left out")
+            self.controls.append(controls.control("dropout", False, controls.SET,
+                                                  "%d layers pass everything on" % found))
         self.clock.lap("build")
         self.fetch_splits()
         self.clock.lap("data")

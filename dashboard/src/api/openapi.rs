@@ -38,6 +38,7 @@ const FILTER: &[(&str, &str)] = &[
     ("resolution", "How the fix was found."),
     ("label", "unlabelled, agreed, disputed, or a criterion that holds."),
     ("build", "not built, partial, built or failed."),
+    ("reach", "Whether the study's workload can see the change, or none."),
     ("verdict", "A verdict, or none."),
     ("lost", "The step of the funnel that lost the bug, or none."),
     ("sort", "A column; `-` before it turns the order around."),

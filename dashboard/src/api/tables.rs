@@ -38,7 +38,7 @@ pub(super) fn attention(snapshot: &Snapshot) -> Records {
     table
 }
 
-pub(super) const BUG: [(&str, Kind); 26] = [
+pub(super) const BUG: [(&str, Kind); 31] = [
     ("bug", Text),
     ("framework", Text),
     ("release", Text),
@@ -65,6 +65,11 @@ pub(super) const BUG: [(&str, Kind); 26] = [
     ("verdict", Text),
     ("lost_at", Text),
     ("lost_reason", Text),
+    ("reach", Text),
+    ("reach_strength", Text),
+    ("reach_reason", Text),
+    ("own_tests", Text),
+    ("own_tests_reason", Text),
 ];
 
 pub(super) fn bugs(rows: &[&Row]) -> Records {
@@ -98,6 +103,11 @@ pub(super) fn bugs(rows: &[&Row]) -> Records {
             Cell::maybe(row.verdict.as_ref()),
             Cell::maybe(row.lost.as_ref().map(|lost| lost.0)),
             Cell::maybe(row.lost.as_ref().map(|lost| &lost.1)),
+            Cell::maybe(row.reach.as_ref().map(|found| found.answer)),
+            Cell::maybe(row.reach.as_ref().map(|found| found.strength)),
+            Cell::maybe(row.reach.as_ref().map(|found| &found.reason)),
+            Cell::maybe(row.own_tests.as_ref().map(|found| found.verdict)),
+            Cell::maybe(row.own_tests.as_ref().map(|found| &found.reason)),
         ]);
     }
     table

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use study::own_tests::OwnTests;
+use study::reach::Reached;
 use study::selection::Choice;
 use study::store::ExperimentState;
 use study::{ArtifactRecord, Bug, BugId, Evaluation};
@@ -72,6 +74,10 @@ pub(crate) struct Row {
     pub failed_runs: u32,
     pub running: u32,
     pub invalid: Option<String>,
+    /// What `reach` found about the study's workload.
+    pub reach: Option<Reached>,
+    /// What the fix's own tests showed.
+    pub own_tests: Option<OwnTests>,
     pub verdict: Option<String>,
     pub verdict_reason: String,
     /// The step that lost it, and why.
@@ -132,6 +138,8 @@ impl Row {
             failed_runs: sum(|e| e.failed),
             running: sum(|e| e.running),
             invalid: experiments.iter().find_map(|e| e.invalid.clone()),
+            reach: files.reached.get(&bug.id).cloned(),
+            own_tests: files.own_tests.get(&bug.id).cloned(),
             verdict: verdict.map(|entry| entry.verdict.clone()),
             verdict_reason: verdict.map(|entry| entry.reason.clone()).unwrap_or_default(),
             lost: lost.map(|(step, reason)| (*step, (*reason).to_owned())),
@@ -143,6 +151,11 @@ impl Row {
     /// The innermost heading above the entry.
     pub fn heading(&self) -> &str {
         self.bug.section.last().map_or("", String::as_str)
+    }
+
+    /// The answer of `reach`, if there is any.
+    pub fn reach_name(&self) -> &'static str {
+        self.reach.as_ref().map_or("none", |found| found.answer.as_str())
     }
 
     /// The verdict, if there is any.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use study::corpus::CorpusError;
+use study::own_tests::{self, OwnTests};
+use study::reach::{self, Reached};
 use study::selection::Choice;
 use study::{Bug, BugId, Study, StudyError, Verdict};
 
 use super::analysis::Analysis;
 use super::labels::{self, Labels};
-use super::reach::{self, Reached};
 
 /// Time and size of each file, by which a change is seen.
 pub(crate) type Stamps = Vec<Option<(SystemTime, u64)>>;
@@ -24,18 +25,20 @@ pub(crate) struct Files {
     pub labels: Labels,
     pub analysis: Option<Analysis>,
     pub reached: BTreeMap<BugId, Reached>,
+    pub own_tests: BTreeMap<BugId, OwnTests>,
     /// What could not be read, for people.
     pub problems: Vec<String>,
 }
 
 impl Files {
-    fn paths(study: &Study) -> [PathBuf; 6] {
+    fn paths(study: &Study) -> [PathBuf; 7] {
         [
             study.corpus_file(),
             study.selection_file(),
             study.labels_file(),
             study.analysis_file(),
             reach::file(study),
+            own_tests::file(study),
             study.root().join("builds"),
         ]
     }
@@ -69,9 +72,15 @@ impl Files {
             Ok(read) => files.labels = read,
             Err(error) => files.problems.push(error),
         }
-        match reach::read(study) {
+        match reach::of_own_workload(study) {
             Ok(reached) => files.reached = reached,
-            Err(error) => files.problems.push(error),
+            Err(error) => files.problems.push(error.to_string()),
+        }
+        match own_tests::read(study) {
+            Ok(found) => {
+                files.own_tests = found.into_iter().map(|one| (one.bug.clone(), one)).collect();
+            }
+            Err(error) => files.problems.push(error.to_string()),
         }
         match Analysis::read(&study.analysis_file()) {
             Ok(analysis) => files.analysis = analysis,

@@ -16,10 +16,8 @@ pub(crate) const PER_PAGE: u64 = 100;
 /// The most bugs on a page.
 pub(crate) const MOST: u64 = 1000;
 
-const COLUMNS: &str =
-    "id, release, section, scope, resolution, label, build, runs, verdict, lines, fixed, text";
-const KNOWN: &str =
-    "q, release, section, scope, resolution, label, build, verdict, lost, sort, page, per, format";
+const COLUMNS: &str = "id, release, section, scope, resolution, label, build, reach, runs, verdict, lines, fixed, text";
+const KNOWN: &str = "q, release, section, scope, resolution, label, build, reach, verdict, lost, sort, page, per, format";
 
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +29,7 @@ pub(crate) struct Filter {
     pub resolution: String,
     pub label: String,
     pub build: String,
+    pub reach: String,
     pub verdict: String,
     pub lost: String,
     /// A column; `-` before it turns it around.
@@ -51,6 +50,7 @@ impl Filter {
             resolution: text("resolution"),
             label: text("label"),
             build: text("build"),
+            reach: text("reach"),
             verdict: text("verdict"),
             lost: text("lost"),
             sort: text("sort"),
@@ -89,6 +89,7 @@ impl Filter {
             ("resolution", other.resolution),
             ("label", other.label),
             ("build", other.build),
+            ("reach", other.reach),
             ("verdict", other.verdict),
             ("lost", other.lost),
             ("sort", other.sort),
@@ -107,6 +108,7 @@ impl Filter {
             &self.resolution,
             &self.label,
             &self.build,
+            &self.reach,
             &self.verdict,
             &self.lost,
         ];
@@ -122,6 +124,7 @@ impl Filter {
             && same(&self.resolution, bug.resolution.as_str())
             && (same(&self.label, row.labels.name()) || row.holds.contains(&self.label))
             && same(&self.build, row.build.name())
+            && same(&self.reach, row.reach_name())
             && same(&self.verdict, row.verdict_name())
             && same(&self.lost, row.lost.as_ref().map_or("none", |(step, _)| step))
             && words.iter().all(|word| row.searched.contains(word))
@@ -149,6 +152,10 @@ impl Filter {
                 "resolution" => x.resolution.cmp(&y.resolution),
                 "label" => (a.labels, &a.holds).cmp(&(b.labels, &b.holds)),
                 "build" => a.build.cmp(&b.build),
+                "reach" => {
+                    let of = |row: &Row| row.reach.as_ref().map(|found| found.answer);
+                    of(a).cmp(&of(b))
+                }
                 "runs" => a.runs.cmp(&b.runs),
                 "verdict" => a.verdict_name().cmp(b.verdict_name()),
                 "lines" => {
@@ -187,6 +194,7 @@ pub(crate) struct Choices {
     pub resolutions: Vec<String>,
     pub labels: Vec<String>,
     pub builds: Vec<String>,
+    pub reach: Vec<String>,
     pub verdicts: Vec<String>,
     pub lost: Vec<String>,
 }
@@ -209,6 +217,9 @@ impl Choices {
         let mut verdicts: Vec<String> =
             study::Verdict::ALL.iter().map(ToString::to_string).collect();
         verdicts.push("none".into());
+        let mut reach: Vec<String> =
+            study::ReachAnswer::ALL.iter().map(ToString::to_string).collect();
+        reach.push("none".into());
         let steps = snapshot.funnel.steps();
         let mut lost: Vec<String> = steps.iter().skip(1).map(|step| step.0.to_owned()).collect();
         lost.push("none".into());
@@ -219,6 +230,7 @@ impl Choices {
             resolutions: resolutions.iter().map(ToString::to_string).collect(),
             labels,
             builds: words(&BuildState::ALL.map(BuildState::name)),
+            reach,
             verdicts,
             lost,
         }

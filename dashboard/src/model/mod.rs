@@ -9,7 +9,6 @@ mod filter;
 mod labels;
 mod manifest;
 mod pair;
-mod reach;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -64,7 +63,7 @@ impl Snapshot {
         let builds = store.builds()?;
         let running = store.runs_under_way()?;
         let verdicts = files.verdicts();
-        let blind = reach::blind(&files.reached);
+        let blind = study::reach::blind(&files.reached);
         let funnel = funnel::count(&files.corpus, &files.choices, store, &blind, &verdicts)?;
         let building = under_way(study);
         let mut snapshot = Self {

@@ -136,6 +136,13 @@ fn head(app: &App, row: &Row, verdict: Option<&VerdictEntry>) -> Markup {
             dt { "fix" } dd { (commit(bug.fix.as_ref())) @if let Some(at) = &bug.fixed_at { " " (moment(at)) } }
             dt { "buggy" } dd { (commit(bug.buggy.as_ref())) }
             @if !bug.scope.is_empty() { dt { "scope" } dd { (bug.scope.join(", ")) @if !flags.is_empty() { span.quiet { " (" (flags.join(", ")) ")" } } } }
+            @if let Some(found) = &row.reach {
+                dt { "reach" } dd { (found.answer) " " span.quiet { "(" (found.strength) ")" } ": " (found.reason) }
+            }
+            @if let Some(found) = &row.own_tests {
+                dt { "its own tests" } dd { (badge(found.verdict.as_str())) " "
+                    span.quiet { "(" (found.equal_pairs) " of " (found.pairs) " pairs equal)" } ": " (found.reason) }
+            }
             @if let Some((step, reason)) = &row.lost {
                 dt { "lost at" } dd { a href={ "/bugs?lost=" (step) } { (step) } ": " (reason) }
             }

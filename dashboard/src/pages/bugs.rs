@@ -70,6 +70,7 @@ fn form(snapshot: &Snapshot, filter: &Filter) -> Markup {
             (select("resolution", &filter.resolution, &choices.resolutions))
             (select("label", &filter.label, &choices.labels))
             (select("build", &filter.build, &choices.builds))
+            (select("reach", &filter.reach, &choices.reach))
             (select("verdict", &filter.verdict, &choices.verdicts))
             (select("lost", &filter.lost, &choices.lost))
             @if !filter.sort.is_empty() { input type="hidden" name="sort" value=(filter.sort); }
@@ -79,7 +80,7 @@ fn form(snapshot: &Snapshot, filter: &Filter) -> Markup {
     }
 }
 
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 11] = [
     ("id", "bug"),
     ("release", "release"),
     ("text", "entry"),
@@ -88,6 +89,7 @@ const COLUMNS: [(&str, &str); 10] = [
     ("resolution", "resolution"),
     ("label", "labels"),
     ("build", "build"),
+    ("reach", "reach"),
     ("runs", "runs"),
     ("verdict", "verdict"),
 ];
@@ -130,6 +132,11 @@ fn line(row: &Row) -> Markup {
             td { (bug.resolution) }
             td { (row.labels.name()) @if !row.holds.is_empty() { " " span.quiet { (row.holds.join(", ")) } } }
             td { @if row.build.name() == "failed" { (badge("failed")) } @else { (row.build.name()) } }
+            td {
+                @if let Some(found) = &row.reach {
+                    span title=(found.reason) { (found.answer) " " span.quiet { (found.strength) } }
+                } @else { span.quiet { "–" } }
+            }
             td.n {
                 @if row.runs.1 > 0 { (row.runs.0) "/" (row.runs.1) }
                 @if row.running > 0 { " " (badge("running")) }

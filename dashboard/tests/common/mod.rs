@@ -119,6 +119,7 @@ pub fn experiment(study: &Study, bug: &BugId, evaluation: Evaluation, byte: u8) 
         seed_policy: study.config.run.seed_policy,
         meta_seed: 7,
         device: "cpu".into(),
+        conditions: None,
     }
 }
 
@@ -171,6 +172,7 @@ impl Filled {
             .mark_invalid(&filled.side(3, Evaluation::Buggy).id(), &format!("seed {MARKUP}"))
             .unwrap();
         filled.analysis();
+        filled.reach();
         filled
     }
 
@@ -305,6 +307,43 @@ impl Filled {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, analysis.to_string()).unwrap();
         std::fs::write(file.with_file_name("report.html"), "<!DOCTYPE html><p>report").unwrap();
+    }
+
+    /// Answers about pr1 and pr4, and one about another model.
+    fn reach(&self) {
+        let config = &self.study.config;
+        let own = &config.model.name;
+        let answers = [
+            ("pr1", own.as_str(), "may-differ", "measured"),
+            ("pr4", own, "not-executed", "traced"),
+            ("pr5", "another", "not-executed", "traced"),
+        ];
+        let lines: String = answers
+            .iter()
+            .map(|(bug, model, answer, strength)| {
+                let finding = json!({"bug": bug, "model": model, "challenge": config.challenge.name,
+                    "device": config.run.device, "answer": answer, "strength": strength,
+                    "reason": format!("found {MARKUP}"), "decides": "", "evidence": []});
+                format!("{finding}\n")
+            })
+            .collect();
+        let file = study::reach::file(&self.study);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, lines).unwrap();
+        let own = study::own_tests::OwnTests {
+            bug: BugId::of_pull_request(1),
+            verdict: study::Verdict::Different,
+            reason: format!("tests {MARKUP}"),
+            pairs: 3,
+            equal_pairs: 1,
+            tests: 2,
+            evidence: true,
+            unsteady: vec![],
+            first: None,
+            buggy: artifact(1),
+            corrected: artifact(2),
+        };
+        study::own_tests::keep(&self.study, &[own]).unwrap();
     }
 
     pub async fn serve(&self) -> Handle {

@@ -111,6 +111,7 @@ impl Launcher for DockerLauncher {
             out_of_memory: exit.oom_killed,
             timed_out: exit.timed_out,
             cancelled: exit.ended == Ended::Cancelled,
+            scheduler: None,
             seconds: exit.duration.as_secs_f64(),
             tail: tail.text(),
         })

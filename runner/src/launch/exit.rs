@@ -15,6 +15,8 @@ pub struct Exit {
     pub timed_out: bool,
     /// It was ended since the program ends.
     pub cancelled: bool,
+    /// What a cluster did with it, if that is why it ended, and in a few words how.
+    pub scheduler: Option<(Ending, String)>,
     /// How long it ran.
     pub seconds: f64,
     /// The end of its output.
@@ -27,6 +29,9 @@ pub(crate) const SERVER_LOST: i64 = 3;
 impl Exit {
     /// What kind of end it was; `None` if the process ended well.
     pub fn ending(&self) -> Option<Ending> {
+        if let Some((ending, _)) = &self.scheduler {
+            return Some(*ending);
+        }
         match (self.signal, self.status) {
             _ if self.out_of_memory => Some(Ending::OutOfMemory),
             _ if self.timed_out => Some(Ending::Timeout),
@@ -43,7 +48,9 @@ impl Exit {
     pub fn describe(&self) -> String {
         let last = self.tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
         let last = last.map(|line| format!(" ({line})")).unwrap_or_default();
-        if self.out_of_memory {
+        if let Some((_, how)) = &self.scheduler {
+            how.clone()
+        } else if self.out_of_memory {
             "it ran out of memory; raise run.memory_mib in study.toml".into()
         } else if self.timed_out {
             "it took too long and was ended; raise run.timeout_minutes in study.toml".into()
@@ -103,6 +110,7 @@ mod tests {
             out_of_memory: false,
             timed_out: false,
             cancelled: false,
+            scheduler: None,
             seconds: 0.1,
             tail: "Traceback\nValueError: no\n\n".into(),
         }
@@ -125,6 +133,10 @@ mod tests {
             assert!(exit.describe().contains(words), "{}", exit.describe());
         }
         assert_eq!(Exit { status: Some(0), ..exit() }.ending(), None);
+        let preempted = (Ending::Preempted, "job 7 had to leave its node n1".to_owned());
+        let exit = Exit { scheduler: Some(preempted), ..by(9) };
+        assert_eq!(exit.ending(), Some(Ending::Preempted), "whatever signal that took");
+        assert_eq!(exit.describe(), "job 7 had to leave its node n1");
     }
 
     #[test]

@@ -115,6 +115,7 @@ impl Launcher for LocalLauncher {
             out_of_memory: false,
             timed_out,
             cancelled,
+            scheduler: None,
             seconds: begin.elapsed().as_secs_f64(),
             tail: tail.text(),
         })

@@ -6,6 +6,7 @@
 mod docker;
 mod exit;
 mod local;
+mod slurm;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,12 +19,17 @@ use containers::{Cancel, ContainerError};
 pub use docker::DockerLauncher;
 pub use exit::Exit;
 pub use local::LocalLauncher;
+pub use slurm::{SlurmError, SlurmLauncher, SlurmSetup};
 
 /// One client to start.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// A name for people: `pr12-buggy-…/3`.
     pub name: String,
+    /// The bug, whose runs are compared with each other.
+    pub bug: String,
+    /// The run's own folder.
+    pub folder: PathBuf,
     /// The image of the artifact's toolchain (unused on this machine).
     pub image: String,
     /// The artifact's files.
@@ -54,6 +60,9 @@ pub enum LaunchError {
     /// Docker failed.
     #[error(transparent)]
     Container(#[from] ContainerError),
+    /// A cluster could not do its part.
+    #[error(transparent)]
+    Slurm(#[from] SlurmError),
     /// The process could not be started.
     #[error(
         "{program} could not be started: {source}; name a Python with --python, or a client with --client"
@@ -100,6 +109,8 @@ pub enum AnyLauncher {
     Docker(Box<DockerLauncher>),
     /// Processes of this machine.
     Local(LocalLauncher),
+    /// Jobs of a cluster.
+    Slurm(Box<SlurmLauncher>),
 }
 
 impl AnyLauncher {
@@ -112,6 +123,8 @@ impl AnyLauncher {
         match self {
             Self::Docker(launcher) => launcher.check_gpus(image, gpus).await,
             Self::Local(_) => local::check_gpu(),
+            // The cluster was asked whether any node can take such a run.
+            Self::Slurm(_) => Ok(()),
         }
     }
 }
@@ -126,6 +139,7 @@ impl Launcher for AnyLauncher {
         match self {
             Self::Docker(launcher) => launcher.launch(launch, log, cancel).await,
             Self::Local(launcher) => launcher.launch(launch, log, cancel).await,
+            Self::Slurm(launcher) => launcher.launch(launch, log, cancel).await,
         }
     }
 }
@@ -134,6 +148,8 @@ impl Launcher for AnyLauncher {
 pub(crate) fn example(seconds: u64) -> Launch {
     Launch {
         name: "x".into(),
+        bug: "pr1".into(),
+        folder: "/".into(),
         image: "image".into(),
         artifact: "/".into(),
         client: "/nonexistent".into(),

@@ -255,7 +255,12 @@ impl<L: Launcher> Tracer<'_, L> {
             cache: None,
         };
         let mut launch = launching
-            .launch(key, &artifact, self.gpu.clone().filter(|_| experiment.device == "cuda"))
+            .launch(
+                key,
+                &experiment.bug,
+                &artifact,
+                self.gpu.clone().filter(|_| experiment.device == "cuda"),
+            )
             .ok_or_else(|| TraceError::Gone { run: key.clone(), what: "artifact" })?;
         if let Some(moment) = moment {
             launch.scratch = Some(folder.path().join("trace"));

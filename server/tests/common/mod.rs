@@ -69,6 +69,7 @@ pub fn experiment(evaluation: Evaluation) -> Experiment {
         seed_policy: SeedPolicy::PerRun,
         meta_seed: 7,
         device: "cpu".into(),
+        conditions: None,
     }
 }
 

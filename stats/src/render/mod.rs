@@ -3,10 +3,11 @@
 //! The same analysis gives the same bytes. CSV and JSON carry numbers in full precision, the
 //! others three significant digits.
 
+mod looks;
 pub mod number;
 pub mod sheet;
 
-use crate::analysis::{Analysis, BugVerdict, Kind, Rate, Test, Verdict};
+use crate::analysis::{Analysis, BugVerdict, Kind, Rate, Reach, Test, Verdict};
 use crate::shift::Interval;
 use number::{or_dash, p_text, percent, signed, significant};
 use sheet::{Sheet, latex_escape};
@@ -107,6 +108,8 @@ pub fn csv(analysis: &Analysis) -> String {
             "paired_p",
             "paired_shift",
             "notes",
+            "reach",
+            "reach_strength",
         ],
         4,
     );
@@ -117,12 +120,13 @@ pub fn csv(analysis: &Analysis) -> String {
         while verdicts.peek().is_some_and(|one| !own(one)) {
             verdicts.next();
         }
-        sheet.rows.push(csv_row(verdicts.peek().map_or("", |one| one.verdict.name()), test));
+        sheet.rows.push(csv_row(verdicts.peek().copied(), test));
     }
     sheet.csv()
 }
 
-fn csv_row(verdict: &str, test: &Test) -> Vec<String> {
+fn csv_row(verdict: Option<&BugVerdict>, test: &Test) -> Vec<String> {
+    let reach = verdict.and_then(|one| one.reach.as_ref());
     let full = |value: Option<f64>| match value {
         // Shortest form that reads back as the same number.
         Some(value) if value.is_finite() => format!("{value:?}"),
@@ -131,7 +135,7 @@ fn csv_row(verdict: &str, test: &Test) -> Vec<String> {
     let mut row = vec![
         test.bug.clone(),
         test.kind.name().to_owned(),
-        verdict.to_owned(),
+        verdict.map_or("", |one| one.verdict.name()).to_owned(),
         test.metric.clone(),
         test.outcome.to_string(),
         test.family.clone(),
@@ -165,6 +169,8 @@ fn csv_row(verdict: &str, test: &Test) -> Vec<String> {
         full(test.paired.map(|outcome| outcome.p_value)),
         full(test.paired.map(|outcome| outcome.pseudomedian)),
         test.notes.join("; "),
+        reach.map_or("", |reach| reach.answer.as_str()).to_owned(),
+        reach.map_or("", |reach| reach.strength.as_str()).to_owned(),
     ]);
     row
 }
@@ -196,29 +202,46 @@ pub fn summary(analysis: &Analysis) -> String {
 
 /// The tables of an analysis, for people.
 pub fn sheets(analysis: &Analysis) -> Vec<Sheet> {
-    let mut sheets = vec![verdict_sheet(analysis), test_sheet(analysis), effect_sheet(analysis)];
+    let mut sheets = vec![verdict_sheet(analysis)];
+    sheets.extend(analysis.sequential.as_ref().map(looks::sheet));
+    sheets.extend([test_sheet(analysis), effect_sheet(analysis)]);
     if analysis.tests.iter().any(|test| test.paired.is_some()) {
         sheets.push(paired_sheet(analysis));
     }
     sheets.push(family_sheet(analysis));
     sheets.extend(control_sheet(analysis));
+    sheets.extend(own_test_sheet(analysis));
     sheets.extend(crate::paper::beside(analysis));
     sheets
 }
 
 fn verdict_sheet(analysis: &Analysis) -> Sheet {
-    let head = ["bug", "kind", "verdict", "runs", "reason"];
+    let mut head = vec!["bug", "kind", "verdict", "runs", "reason"];
+    let reach = analysis.shows_reach();
+    if reach {
+        head.insert(4, "reach");
+    }
     let mut sheet = Sheet::new("Verdicts", &head, usize::MAX);
     for verdict in &analysis.verdicts {
-        sheet.rows.push(vec![
+        let mut row = vec![
             verdict.bug.clone(),
             verdict.kind.name().to_owned(),
             verdict.verdict.name().to_owned(),
             format!("{}/{}", verdict.runs_buggy, verdict.runs_corrected),
             verdict.reason.clone(),
-        ]);
+        ];
+        if reach {
+            row.insert(4, reach_words(verdict));
+        }
+        sheet.rows.push(row);
     }
     sheet
+}
+
+/// What `reach` found, with its strength; a dash where nothing is known.
+fn reach_words(verdict: &BugVerdict) -> String {
+    let words = |reach: &Reach| format!("{} ({})", reach.answer, reach.strength);
+    verdict.reach.as_ref().map_or_else(|| "–".to_owned(), words)
 }
 
 fn test_sheet(analysis: &Analysis) -> Sheet {
@@ -364,6 +387,26 @@ fn control_sheet(analysis: &Analysis) -> Option<Sheet> {
             of.to_string(),
             or_dash(rate, |rate| significant(rate, 3)),
             format!("[{}, {}]", significant(low, 3), significant(high, 3)),
+        ]);
+    }
+    Some(sheet)
+}
+
+/// One line a bug whose fix's own tests were run.
+fn own_test_sheet(analysis: &Analysis) -> Option<Sheet> {
+    if analysis.own_tests.is_empty() {
+        return None;
+    }
+    let head = ["bug", "on its own tests", "equal pairs", "tests", "evidence", "reason"];
+    let mut sheet = Sheet::new("The fixes' own tests on both artifacts", &head, usize::MAX);
+    for one in &analysis.own_tests {
+        sheet.rows.push(vec![
+            one.bug.to_string(),
+            one.verdict.to_string(),
+            format!("{}/{}", one.equal_pairs, one.pairs),
+            one.tests.to_string(),
+            if one.evidence { "yes" } else { "no" }.to_owned(),
+            one.reason.clone(),
         ]);
     }
     Some(sheet)

@@ -200,7 +200,11 @@ fn commands(study: &Study, sides: &[Side], rules: &str) -> Vec<String> {
         .collect();
     for side in sides {
         let experiment = &side.experiment;
-        let mut options = format!(" --runs {}", side.target);
+        // A sequential design says itself how many runs there are.
+        let mut options = match &config.run.design {
+            Some(_) => String::new(),
+            None => format!(" --runs {}", side.target),
+        };
         if experiment.hyperparameters.epochs != config.run.epochs {
             options += &format!(" --epochs {}", experiment.hyperparameters.epochs);
         }
@@ -248,6 +252,8 @@ fn digests(study: &Study, store: &Store) -> Result<Vec<(String, String)>, Gather
         ("study.toml", study.root().join("study.toml")),
         ("corpus/bugs.jsonl", study.corpus_file()),
         ("labels.csv", study.labels_file()),
+        ("reach/findings.jsonl", study::reach::file(study)),
+        ("own-tests/findings.jsonl", study::own_tests::file(study)),
         ("stats/results.csv", analysis.with_file_name("results.csv")),
         ("stats/tests.csv", analysis.with_file_name("tests.csv")),
     ] {

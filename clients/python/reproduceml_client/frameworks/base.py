@@ -34,6 +34,10 @@ class Framework:
         """Makes network, loss and optimiser of a `Model`. `reseed()` seeds everything again."""
         raise NotImplementedError
 
+    def without_dropout(self):
+        """Makes every layer of dropout in the network pass everything on; how many there are."""
+        return 0
+
     def parameters(self):
         """(name, dtype, shape, little-endian bytes) of every parameter and buffer."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 
+from .. import controls
 from ..controls import FAILED, SET, attempt, control
 from ..errors import JobError
 from ..model import draws_own_weights
@@ -50,23 +51,27 @@ class Adapter(Framework):
     def set_controls(self):
         torch = self._torch
         backends = torch.backends
-        report = [self._deterministic_algorithms()]
+        wanted, count = controls.DETERMINISTIC, controls.THREADS
+        if wanted:
+            report = [self._deterministic_algorithms()]
+        else:
+            report = [control("deterministic algorithms", False, SET, "left off as asked for")]
         report += [
-            _flag("cudnn deterministic", backends.cudnn, "deterministic", True),
-            _flag("cudnn benchmark", backends.cudnn, "benchmark", False),
+            _flag("cudnn deterministic", backends.cudnn, "deterministic", wanted),
+            _flag("cudnn benchmark", backends.cudnn, "benchmark", not wanted),
             _flag("tf32 in matmul", getattr(getattr(backends, "cuda", None), "matmul", None),
                   "allow_tf32", False),
             _flag("tf32 in cudnn", backends.cudnn, "allow_tf32", False),
             attempt("float32 matmul precision", "highest",
                     lambda: torch.set_float32_matmul_precision("highest"),
                     lambda: torch.get_float32_matmul_precision() == "highest"),
-            attempt("threads intra-op", 1, lambda: torch.set_num_threads(1),
-                    lambda: torch.get_num_threads() == 1),
-            attempt("threads inter-op", 1, lambda: torch.set_num_interop_threads(1),
-                    lambda: torch.get_num_interop_threads() == 1),
+            attempt("threads intra-op", count, lambda: torch.set_num_threads(count),
+                    lambda: torch.get_num_threads() == count),
+            attempt("threads inter-op", count, lambda: torch.set_num_interop_threads(count),
+                    lambda: torch.get_num_interop_threads() == count),
             _flag("fill uninitialised memory",
                   getattr(getattr(torch, "utils", None), "deterministic", None),
-                  "fill_uninitialized_memory", True),
+                  "fill_uninitialized_memory", wanted),
         ]
         return report
 
@@ -162,6 +167,14 @@ class Adapter(Framework):
         self._optimizer = torch.optim.SGD(self._network.parameters(),
                                           lr=self.job["learning_rate"],
                                           momentum=self.job["momentum"])
+
+    def without_dropout(self):
+        found = 0
+        for layer in self._network.modules():
+            if "Dropout" in type(layer).__name__ and hasattr(layer, "p"):
+                layer.p = 0.0
+                found += 1
+        return found
 
     def parameters(self):
         for name, value in self._network.state_dict().items():

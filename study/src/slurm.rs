@@ -1,0 +1,197 @@
+//! How a study's runs are handed to a cluster: `[slurm]` of `study.toml`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::{NodeContainer, SameHardware};
+
+/// How runs become jobs of a Slurm cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlurmPolicy {
+    /// What runs a client on a node. It has no default: without a container nothing is kept apart.
+    pub container: NodeContainer,
+    /// The partition; none: the cluster's own choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// The account that is charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The quality of service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<String>,
+    /// Features that nodes must have, as `sbatch --constraint` takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<String>,
+    /// Nodes that are never used, as `sbatch --exclude` takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<String>,
+    /// The type of GPU, as the cluster's `gres` calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_type: Option<String>,
+    /// GPUs of a run; none: one where the run trains on `cuda`, else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
+    /// Processors of a run.
+    #[serde(default = "one")]
+    pub cpus: u32,
+    /// Minutes a run may take on its node, instead of `run.timeout_minutes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_minutes: Option<u32>,
+    /// Memory of a run in MiB, instead of `run.memory_mib`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Further options of `sbatch`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Lines of shell that a job runs before the client, such as `module load`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setup: Vec<String>,
+    /// What all runs of a bug have in common.
+    #[serde(default = "class")]
+    pub same: SameHardware,
+    /// The name or address, with or without a port, by which nodes reach the server; none: this
+    /// machine's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Runs that are queued or under way at a time.
+    #[serde(default = "jobs")]
+    pub jobs: u32,
+    /// Seconds between two looks at the queue.
+    #[serde(default = "seconds")]
+    pub poll_seconds: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+fn class() -> SameHardware {
+    SameHardware::Class
+}
+fn jobs() -> u32 {
+    100
+}
+fn seconds() -> u32 {
+    5
+}
+
+/// Options of `sbatch` that this program gives itself, long and short.
+const OWN_OPTIONS: &[&str] = &[
+    "--array",
+    "-a",
+    "--chdir",
+    "-D",
+    "--error",
+    "-e",
+    "--exclude",
+    "-x",
+    "--export",
+    "--hold",
+    "-H",
+    "--input",
+    "-i",
+    "--job-name",
+    "-J",
+    "--no-requeue",
+    "--nodelist",
+    "-w",
+    "--open-mode",
+    "--output",
+    "-o",
+    "--parsable",
+    "--requeue",
+    "--test-only",
+    "--wait",
+    "-W",
+    "--wrap",
+];
+
+impl SlurmPolicy {
+    /// The first value out of its range: key, what stands there, what may.
+    ///
+    /// # Errors
+    /// If there is one.
+    pub fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
+        for (key, value) in [
+            ("slurm.cpus", Some(self.cpus)),
+            ("slurm.jobs", Some(self.jobs)),
+            ("slurm.poll_seconds", Some(self.poll_seconds)),
+            ("slurm.time_minutes", self.time_minutes),
+            ("slurm.memory_mib", self.memory_mib),
+        ] {
+            if value == Some(0) {
+                return Err((key, "0".to_owned(), "at least 1"));
+            }
+        }
+        if self.gpu_type.is_some() && self.gpus == Some(0) {
+            return Err(("slurm.gpus", "0".to_owned(), "at least 1 beside slurm.gpu_type"));
+        }
+        let own = |option: &&String| {
+            let name = option.split('=').next().unwrap_or_default();
+            OWN_OPTIONS.contains(&name) || !option.starts_with('-')
+        };
+        if let Some(option) = self.options.iter().find(own) {
+            let expected = "options as `--name=value`, none of those that the program gives itself \
+                            (docs/guide/cluster.md)";
+            return Err(("slurm.options", format!("`{option}`"), expected));
+        }
+        let texts = [&self.partition, &self.account, &self.qos, &self.constraint, &self.exclude];
+        let lines = texts.into_iter().chain([&self.gpu_type, &self.server]).flatten();
+        if let Some(text) = lines.chain(&self.options).find(|text| !is_one_line(text)) {
+            return Err(("slurm", format!("{text:?}"), "values of one line that are not empty"));
+        }
+        Ok(())
+    }
+
+    /// GPUs of a run that trains on `device`.
+    pub fn gpus_for(&self, device: &str) -> u32 {
+        self.gpus.unwrap_or(u32::from(device == "cuda" || self.gpu_type.is_some()))
+    }
+}
+
+fn is_one_line(text: &str) -> bool {
+    !text.trim().is_empty() && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<SlurmPolicy, String> {
+        let policy: SlurmPolicy = toml::from_str(text).map_err(|error| error.to_string())?;
+        match policy.check() {
+            Ok(()) => Ok(policy),
+            Err((key, found, expected)) => Err(format!("{key} is {found}; expected {expected}")),
+        }
+    }
+
+    #[test]
+    fn the_container_alone_must_be_stated() {
+        let policy = read("container = \"none\"").unwrap();
+        assert_eq!((policy.cpus, policy.jobs, policy.poll_seconds), (1, 100, 5));
+        assert_eq!(policy.same, SameHardware::Class);
+        assert_eq!((policy.gpus_for("cpu"), policy.gpus_for("cuda")), (0, 1));
+        assert!(read("").unwrap_err().contains("container"));
+        assert!(read("container = \"podman\"").unwrap_err().contains("apptainer"));
+        assert!(read("container = \"none\"\nnodes = 1").unwrap_err().contains("nodes"));
+        let written = toml::to_string(&policy).unwrap();
+        assert_eq!(read(&written).unwrap(), policy);
+    }
+
+    #[test]
+    fn what_would_break_a_job_is_refused() {
+        for (line, key) in [
+            ("cpus = 0", "slurm.cpus"),
+            ("poll_seconds = 0", "slurm.poll_seconds"),
+            ("gpu_type = \"a100\"\ngpus = 0", "slurm.gpus"),
+            ("options = [\"--array=1-9\"]", "slurm.options"),
+            ("options = [\"-o\", \"x\"]", "slurm.options"),
+            ("options = [\"script.sh\"]", "slurm.options"),
+            ("partition = \"a\\nb\"", "slurm"),
+            ("account = \"\"", "slurm"),
+        ] {
+            let error = read(&format!("container = \"none\"\n{line}")).unwrap_err();
+            assert!(error.starts_with(key) && error.contains("expected"), "{error}");
+        }
+        read("container = \"none\"\noptions = [\"--exclusive\", \"--mail-type=END\"]").unwrap();
+    }
+}
