@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use study::BugId;
 
 use crate::build::args::BuildArgs;
+use crate::pack::args::{CheckArgs, PackArgs};
 use crate::reach::args::ReachArgs;
+use crate::store_cmd::args::StoreArgs;
 use crate::variance::args::VarianceArgs;
 
 /// Find out whether a bug fix in a machine-learning framework changed what models learn.
@@ -91,6 +93,15 @@ pub enum Command {
     /// and goes on the next night where it was. Exit codes: 0 nothing changed, 10 something did,
     /// 1 a stage could not do its work (what it said is in the night's folder).
     Nightly(NightlyArgs),
+    /// Write the study as one archive that can be handed over.
+    Pack(PackArgs),
+    /// Check such an archive: every digest, and every table and verdict again from the raw runs.
+    ///
+    /// Needs no network and no study. Exit codes: 0 all agrees, 1 something does not (it is named),
+    /// 2 the file is no whole pack.
+    Check(CheckArgs),
+    /// Keep artifacts, predictions and notes in a store that several machines share.
+    Store(StoreArgs),
     /// Remove old things that no result rests on: artifacts, logs, what nights said.
     Gc(GcArgs),
     /// Print the completions of a shell.

@@ -18,6 +18,7 @@ mod mine;
 mod nightly;
 mod output;
 mod own_tests;
+mod pack;
 mod places;
 mod progress;
 mod reach;
@@ -26,6 +27,7 @@ mod run;
 mod serve;
 mod stats_cmd;
 mod status;
+mod store_cmd;
 mod studies;
 mod variance;
 
@@ -87,6 +89,9 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Status => status::status(cli).await,
         // The only one that says more than success with its exit code.
         Command::Nightly(args) => return nightly::nightly(cli, args).await,
+        Command::Pack(args) => pack::pack(cli, args),
+        Command::Check(args) => pack::check(cli, args),
+        Command::Store(args) => store_cmd::store(cli, args).await,
         Command::Gc(args) => gc::gc(cli, args),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::pages(cli, dir),

@@ -41,16 +41,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     }
     let standing =
         Standing::of(&study, &store, args, &plan, &bugs(&study, &store, args, &models)?)?;
-<<<<<<< HEAD
-    let options = match args.place.executor {
-        Executor::Slurm => cluster::options(&study, args, &home)?,
-        Executor::Docker | Executor::Local => {
-            settings(&study, args.jobs, &args.gpus, &home, &plan)?
-        }
-    };
-=======
     let options = options(&study, args, &home, &plan)?;
->>>>>>> w-seq
     if args.dry_run {
         let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
         print_plan(cli, &study, &plan, options.jobs, costs.as_ref())?;
@@ -68,6 +59,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         // What has ended needs neither Docker nor a server.
         plan = design.rest(&study, &store, &plan);
     }
+    let needed = plan.missing.iter().map(|run| &run.artifact.id);
+    crate::store_cmd::fetch_missing(&study, needed).await?;
     let launching = if plan.missing.is_empty() {
         Launching::nowhere(&args.place, &study) // Neither Docker nor a server is needed.
     } else if args.place.executor == Executor::Slurm {
@@ -171,9 +164,6 @@ fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
     })
 }
 
-<<<<<<< HEAD
-/// How a plan's runs are carried out, with the jobs and the GPUs that a call names.
-=======
 fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
     if args.place.executor == Executor::Slurm {
         return cluster::options(study, args, home);
@@ -182,7 +172,6 @@ fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<Ru
 }
 
 /// How a plan's runs are carried out on this machine, with the jobs and the GPUs that a call names.
->>>>>>> w-seq
 pub fn settings(
     study: &Study,
     asked_jobs: Option<u32>,

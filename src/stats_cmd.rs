@@ -96,24 +96,34 @@ pub fn analyse_study(
         study::SeedPolicy::Single => SeedPolicy::Single,
         study::SeedPolicy::PerRun => SeedPolicy::PerRun,
     };
+    let (results, analysis) = computed(study, store, options)?;
+    known_faults(&analysis, rules)?;
+    let file = study.analysis_file();
+    let table = file.with_file_name("results.csv");
+    output::write_file(&table, &results.csv().map_err(Failure::input)?)?;
+    output::write_file(&file.with_file_name("tests.csv"), render::csv(&analysis).as_bytes())?;
+    // Last: `status` takes it as the sign that the analysis is done.
+    output::write_file(&file, render::json(&analysis).as_bytes())?;
+    Ok((results, analysis))
+}
+
+/// Analyses what the store holds, with these options; which sides are invalid, the store says.
+pub fn computed(
+    study: &Study,
+    store: &Store,
+    mut options: Options,
+) -> Result<(Results, Analysis), Failure> {
     let input = stats::store::read(store).map_err(Failure::input)?;
     let inputs = stats::store::digest(&input, &own_rules(study)?);
     options.invalid = input.invalid;
     let mut analysis = stats::analyse(&input.results, &options);
-    known_faults(&analysis, rules)?;
-    if let Some(record) = &record {
+    if let Some(record) = &design::read(study)? {
         analysis.apply_design(record);
     }
     analysis.add_identical(&input.identical, options.seed_policy);
     analysis.add_reach(&study::reach::of_own_workload(study).map_err(Failure::input)?);
     analysis.own_tests = study::own_tests::read(study).map_err(Failure::input)?;
     analysis.inputs = Some(inputs);
-    let file = study.analysis_file();
-    let results = file.with_file_name("results.csv");
-    output::write_file(&results, &input.results.csv().map_err(Failure::input)?)?;
-    output::write_file(&file.with_file_name("tests.csv"), render::csv(&analysis).as_bytes())?;
-    // Last: `status` takes it as the sign that the analysis is done.
-    output::write_file(&file, render::json(&analysis).as_bytes())?;
     Ok((input.results, analysis))
 }
 

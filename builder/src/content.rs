@@ -85,6 +85,12 @@ impl Content {
             };
             files.push(file);
         }
+        Ok(Self::of_files(files))
+    }
+
+    /// The content that consists of these files.
+    #[must_use]
+    pub fn of_files(mut files: Vec<FileEntry>) -> Self {
         files.sort();
         let mut hasher = Sha256::new();
         for file in &files {
@@ -93,7 +99,7 @@ impl Content {
             hasher.update(b"\n");
         }
         let bytes = files.iter().map(|file| file.bytes).sum();
-        Ok(Self { digest: hex::encode(hasher.finalize()), bytes, files })
+        Self { digest: hex::encode(hasher.finalize()), bytes, files }
     }
 }
 

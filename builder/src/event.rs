@@ -7,6 +7,11 @@ use study::ArtifactId;
 /// A step forward, for whoever shows progress.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// An artifact was fetched from where it lay already.
+    Obtained {
+        /// The artifact.
+        id: ArtifactId,
+    },
     /// What is going to be done.
     Planned {
         /// Distinct artifacts wanted.

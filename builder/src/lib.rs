@@ -67,7 +67,8 @@ pub use lock::{Lock, Locked, Moved, check as check_lock, lock as lock_toolchains
 pub use log::read_log;
 pub use mirror::{MirrorOutcome, Mirrored, mirror};
 pub use options::{
-    BugBuild, BuildLimits, BuildOptions, BuildSummary, Estimate, Outcome, Retry, SideBuild,
+    BugBuild, BuildLimits, BuildOptions, BuildSummary, Elsewhere, Estimate, Outcome, Retry,
+    SideBuild,
 };
 pub use overlay::OverlaidFile;
 pub use pair::mismatches;

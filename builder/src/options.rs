@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use containers::Cancel;
 use serde::Serialize;
-use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, StudyConfig, UnknownWord};
+use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, Study, StudyConfig, UnknownWord};
 
 use crate::failure::FailureClass;
 use crate::rebuild::Rebuilt;
@@ -38,8 +40,21 @@ pub struct BuildOptions {
     pub repo: Option<PathBuf>,
     /// Where planted faults are that the study does not hold itself, usually `data/faults/`.
     pub faults_dir: Option<PathBuf>,
+    /// Where artifacts may lie that the study's folder has not: looked into before anything is made.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
     /// Ends the stage early when set.
     pub cancel: Cancel,
+}
+
+/// A place beside the study's folder where artifacts may lie under their identities.
+pub trait Elsewhere: std::fmt::Debug + Send + Sync {
+    /// Puts the artifact whole into the study's folder, proven to be the one that it says it is.
+    /// `false` if it is not there; the reason that it cannot be had is for people.
+    fn obtain<'a>(
+        &'a self,
+        study: &'a Study,
+        id: &'a ArtifactId,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, String>> + Send + 'a>>;
 }
 
 impl BuildOptions {
@@ -58,6 +73,7 @@ impl BuildOptions {
             frozen: false,
             repo: None,
             faults_dir: None,
+            elsewhere: None,
             cancel: Cancel::new(),
         }
     }

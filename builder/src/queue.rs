@@ -82,6 +82,9 @@ pub async fn build(
             source::missing_mirrors(study, clone, &plan.commits(&by_identity))?;
         }
     }
+    if !options.dry_run {
+        look_elsewhere(study, &store, &plan, options, progress).await?;
+    }
     let mut done = known(study, &store, &plan, options)?;
     progress(Event::Planned { artifacts: plan.jobs.len(), known: done.len() });
     let mut rebuilt = Vec::new();
@@ -242,6 +245,33 @@ fn known(
         }
     }
     Ok(known)
+}
+
+/// Fetches what the study's folder has not and another place has. What cannot be had is made.
+async fn look_elsewhere(
+    study: &Study,
+    store: &Store,
+    plan: &Plan,
+    options: &BuildOptions,
+    progress: &(dyn Fn(Event) + Send + Sync),
+) -> Result<(), BuildError> {
+    let Some(elsewhere) = &options.elsewhere else { return Ok(()) };
+    for id in plan.jobs.keys().filter(|id| !is_there(study, id)) {
+        let failed = store.artifact(id)?.is_some_and(|record| !record.is_built());
+        if failed {
+            continue;
+        }
+        match elsewhere.obtain(study, id).await {
+            Ok(true) => progress(Event::Obtained { id: id.clone() }),
+            Ok(false) => {}
+            Err(reason) => {
+                // The next one would most likely wait as long for the same answer.
+                progress(Event::Warning(format!("{reason}. What is missing is built here")));
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a failure is not to be tried again.

@@ -25,7 +25,7 @@ mod tls;
 pub use config::{Limits, Listen, Secret, ServerConfig};
 pub use error::ServerError;
 pub use event::Event;
-pub use predictions::read_predictions;
+pub use predictions::{file as predictions_file, read_predictions, read_predictions_within};
 pub use server::{Server, ServerHandle, ShutdownReport};
 pub use ticket::Ticket;
 pub use tls::Tls;

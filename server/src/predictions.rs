@@ -3,6 +3,7 @@
 //! The name follows from the content, so a process that lost its run cannot overwrite what the
 //! run's new holder sent.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use protocol::Digest;
@@ -10,8 +11,8 @@ use protocol::Digest;
 /// Compression level: predictions are near to noise, and more effort gains little.
 const LEVEL: i32 = 3;
 
-/// The file of a split's predictions. `split` is one of the server's own words.
-pub(crate) fn file(run_dir: &Path, split: &str, digest: &str) -> PathBuf {
+/// The file of a split's predictions in a run's folder. `split` is one of the server's own words.
+pub fn file(run_dir: &Path, split: &str, digest: &str) -> PathBuf {
     let digest = digest.get(..16).unwrap_or(digest);
     run_dir.join("predictions").join(format!("{split}.{digest}.f4.zst"))
 }
@@ -37,7 +38,23 @@ pub(crate) fn keep(
 /// # Errors
 /// If there are none, or the file is damaged.
 pub fn read_predictions(run_dir: &Path, split: &str, digest: &str) -> std::io::Result<Vec<u8>> {
-    let data = zstd::stream::decode_all(std::fs::File::open(file(run_dir, split, digest))?)?;
+    read_predictions_within(run_dir, split, digest, u64::MAX)
+}
+
+/// As [`read_predictions`], of at most `limit` bytes.
+///
+/// # Errors
+/// If there are none, there are more, or the file is damaged.
+pub fn read_predictions_within(
+    run_dir: &Path,
+    split: &str,
+    digest: &str,
+    limit: u64,
+) -> std::io::Result<Vec<u8>> {
+    let packed = std::fs::File::open(file(run_dir, split, digest))?;
+    let mut data = Vec::new();
+    // One byte more tells that there are too many.
+    zstd::Decoder::new(packed)?.take(limit.saturating_add(1)).read_to_end(&mut data)?;
     if study::files::sha256_hex(&data) == digest {
         Ok(data)
     } else {

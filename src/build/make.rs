@@ -1,5 +1,7 @@
 //! `build` without a subcommand: makes what is missing.
 
+use std::sync::Arc;
+
 use anyhow::anyhow;
 use builder::{BuildOptions, BuildSummary, Event, Outcome};
 
@@ -26,6 +28,7 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     options.frozen = args.locked;
     options.limits = args.limits.limits();
     options.faults_dir = Some(home.faults());
+    options.elsewhere = crate::store_cmd::Shared::of(&study)?.map(|store| Arc::new(store) as _);
     options.retry = match args.retry.as_deref() {
         None => None,
         Some(class) => Some(class.parse().map_err(|error| Failure::input(anyhow!("{error}")))?),
@@ -115,6 +118,7 @@ pub fn show(progress: &Progress, event: Event) {
         }
         Event::Release { name } => progress.line(&format!("laying out {name}")),
         Event::Cleaned { what } => progress.line(&format!("removed {what}")),
+        Event::Obtained { id } => progress.line(&format!("{} fetched from the store", id.short())),
         Event::Started { id, what } => progress.line(&format!("{} {what}", id.short())),
         Event::Step { id, step } => tracing::info!("{} {step}", id.short()),
         Event::Output { id, text } => tracing::debug!("{} {}", id.short(), text.trim_end()),

@@ -86,13 +86,8 @@ pub fn analyse(results: &Results, options: &Options) -> Analysis {
         tests,
         families,
         controls,
-<<<<<<< HEAD
-        own_tests: Vec::new(),
-        sequential: None,
-=======
         sequential: None,
         own_tests: Vec::new(),
->>>>>>> w-seq
         notes: notes(options, &outcomes),
         warnings,
     }

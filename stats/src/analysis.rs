@@ -126,10 +126,8 @@ impl Analysis {
     /// Adds the verdict `identical` for bugs that have no run because their two artifacts are the
     /// same byte for byte.
     pub fn add_identical(&mut self, bugs: &BTreeSet<String>, seed_policy: SeedPolicy) {
-        for bug in bugs {
-            if self.verdicts.iter().any(|verdict| verdict.bug == *bug) {
-                continue;
-            }
+        let there: BTreeSet<String> = self.verdicts.iter().map(|one| one.bug.clone()).collect();
+        for bug in bugs.difference(&there) {
             self.verdicts.push(BugVerdict {
                 bug: bug.clone(),
                 kind: Kind::Bug,
@@ -300,19 +298,11 @@ pub struct Analysis {
     pub families: Vec<Family>,
     /// The study's controls.
     pub controls: Controls,
-<<<<<<< HEAD
-    /// What the fixes' own tests showed, by bug; no verdict rests on it.
-    pub own_tests: Vec<OwnTests>,
-    /// The sequential design and its looks, where one was declared.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sequential: Option<Sequential>,
-=======
     /// The sequential design and its looks, where one was declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequential: Option<Sequential>,
     /// What the fixes' own tests showed, by bug; no verdict rests on it.
     pub own_tests: Vec<OwnTests>,
->>>>>>> w-seq
     /// How to read the numbers.
     pub notes: Vec<String>,
     /// What was left out, and what calls for care.

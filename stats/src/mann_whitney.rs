@@ -7,10 +7,10 @@
 use crate::counting;
 use crate::sample::{SampleError, check, sorted, tie_term};
 use crate::special::{clamp_p, normal_sf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which departure from "no difference" a test looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Alternative {
     /// The samples differ in either direction.
@@ -52,7 +52,7 @@ impl Method {
 }
 
 /// How the method is to be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Choice {
     /// Exact where both samples have at most [`AUTO_EXACT_SIZE`] values, asymptotic above.

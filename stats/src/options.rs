@@ -2,7 +2,7 @@
 
 use crate::input::Evaluation;
 use crate::mann_whitney::{Alternative, Choice, Settings};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The metrics that say what a model learnt, and so decide verdicts. Others, such as seconds or
@@ -13,7 +13,7 @@ pub const OUTCOMES: [&str; 4] = ["accuracy", "precision", "recall", "f1"];
 pub const DEFAULT_MARGIN: f64 = 0.005;
 
 /// A set of choices that belong together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
     /// All runs, the method of [`Options::method`], Holm's correction over the family.
@@ -25,7 +25,7 @@ pub enum Profile {
 }
 
 /// How seeds were given to runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeedPolicy {
     /// All runs of both sides have one seed.
@@ -38,7 +38,8 @@ pub enum SeedPolicy {
 }
 
 /// How an analysis is to be made.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// The profile.
     pub profile: Profile,

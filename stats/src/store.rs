@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use study::store::EpochRecord;
-use study::{RunKey, RunStatus, Store, StoreError};
+use study::{RunKey, Store, StoreError};
 
 use crate::input::{Evaluation, InputError, Results, RunRow};
+use crate::intake::Intake;
 
 /// Why a study's results cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +40,7 @@ pub struct StudyResults {
 /// # Errors
 /// If the store cannot be read or holds no finished run.
 pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
-    let (mut rows, mut allowed) = (Vec::new(), Vec::new());
+    let (mut runs, mut allowed) = (Runs::default(), Vec::new());
     let mut invalid: BTreeMap<String, BTreeMap<Evaluation, String>> = BTreeMap::new();
     for (experiment, _) in store.active_experiments()? {
         let id = experiment.id();
@@ -59,18 +60,14 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
                  which `run --allow` permits: {tolerated}"
             ));
         }
-        for run in store.runs(&id)? {
-            if run.status == RunStatus::Finished {
-                rows.push(row(store, &experiment, &run.key, run.seed)?);
-            }
-        }
+        runs.read(store, &experiment)?;
     }
     let identical: BTreeSet<String> =
         store.identical_pairs()?.into_iter().map(|bug| bug.to_string()).collect();
-    if rows.is_empty() && identical.is_empty() {
+    if runs.rows.is_empty() && identical.is_empty() {
         return Err(StudyResultsError::NoRuns);
     }
-    let mut results = if rows.is_empty() { Results::none() } else { Results::from_rows(rows)? };
+    let mut results = if runs.rows.is_empty() { Results::none() } else { runs.results()? };
     results.warnings.extend(allowed);
     Ok(StudyResults { results, invalid, identical })
 }
@@ -78,15 +75,16 @@ pub fn read(store: &Store) -> Result<StudyResults, StudyResultsError> {
 /// A digest of what [`read`] gave and of `rules`, the study's own part of the options: an analysis
 /// that carries another one is out of date.
 pub fn digest(input: &StudyResults, rules: &str) -> String {
-    let mut text = format!(
+    let head = format!(
         "reproduceml-stats inputs 1\n{rules}\n{:?}\n{:?}\n",
         input.invalid, input.identical
     );
-    for row in input.results.rows() {
+    let rows = input.results.rows().map(|row| {
         let RunRow { bug, evaluation, run, seed, metrics, fingerprints } = row;
-        text += &format!("{bug} {evaluation} {run} {seed:?} {metrics:?} {fingerprints:?}\n");
-    }
-    study::files::sha256_hex(text.as_bytes())
+        format!("{bug} {evaluation} {run} {seed:?} {metrics:?} {fingerprints:?}\n")
+    });
+    // Row by row: of two million runs, one text of them all would be most of the memory.
+    study::files::sha256_of_texts(std::iter::once(head).chain(rows))
 }
 
 const ALL: [Evaluation; 4] =
@@ -124,25 +122,98 @@ fn metrics(
     Ok(metrics)
 }
 
-fn row(
-    store: &Store,
-    experiment: &study::Experiment,
-    key: &RunKey,
-    seed: Option<u32>,
-) -> Result<RunRow, StoreError> {
-    let epochs = store.epochs(key)?;
-    let metrics = metrics(store, key, &epochs)?;
-    let predictions = store.prediction_digests(key)?;
-    Ok(RunRow {
-        bug: experiment.bug.to_string(),
-        evaluation: evaluation(experiment.evaluation),
-        run: key.run,
-        seed: seed.map(u64::from),
-        metrics,
-        fingerprints: epochs
-            .into_iter()
-            .map(|epoch| epoch.digest)
-            .chain(predictions.into_values())
-            .collect(),
-    })
+/// Runs as they are read, a metric's name by its number.
+#[derive(Default)]
+struct Runs {
+    names: BTreeMap<String, usize>,
+    rows: Vec<Row>,
+    /// Bug and side, and how many rows are theirs.
+    sides: Vec<(String, Evaluation, usize)>,
+}
+
+struct Row {
+    run: u32,
+    seed: Option<u64>,
+    metrics: Vec<(usize, f64)>,
+    fingerprints: Vec<String>,
+}
+
+impl Runs {
+    /// Reads the finished runs of an experiment, with one question a table.
+    fn read(&mut self, store: &Store, experiment: &study::Experiment) -> Result<(), StoreError> {
+        let id = experiment.id();
+        let finished = store.finished_runs(&id)?;
+        if finished.is_empty() {
+            return Ok(());
+        }
+        let mut epochs = store.epoch_points(&id)?.into_iter().peekable();
+        let mut metrics = store.metric_points(&id)?.into_iter().peekable();
+        let mut predictions = store.prediction_points(&id)?.into_iter().peekable();
+        let count = finished.len();
+        for (run, seed) in finished {
+            let seed = seed.map(u64::from);
+            let mut row = Row { run, seed, metrics: Vec::new(), fingerprints: Vec::new() };
+            // The sum of no numbers is -0, as Rust has it.
+            let (mut seconds, mut loss) = (-0.0, None);
+            // All three come by run; those of runs that did not finish are passed over.
+            while let Some(epoch) = epochs.next_if(|epoch| epoch.run <= run) {
+                if epoch.run == run {
+                    seconds += epoch.seconds;
+                    loss = epoch.loss;
+                    row.fingerprints.push(epoch.digest);
+                }
+            }
+            while let Some(metric) = metrics.next_if(|metric| metric.run <= run) {
+                let own = metric.name == "seconds" || (metric.name == "loss" && loss.is_some());
+                if metric.run == run && metric.split == "test" && !own {
+                    row.metrics.push((self.name(&metric.name), metric.value));
+                }
+            }
+            while let Some((of, _, digest)) = predictions.next_if(|(of, ..)| *of <= run) {
+                if of == run {
+                    row.fingerprints.push(digest);
+                }
+            }
+            row.metrics.push((self.name("seconds"), seconds));
+            if let Some(loss) = loss {
+                row.metrics.push((self.name("loss"), loss));
+            }
+            self.rows.push(row);
+        }
+        let side = evaluation(experiment.evaluation);
+        self.sides.push((experiment.bug.to_string(), side, count));
+        Ok(())
+    }
+
+    fn name(&mut self, name: &str) -> usize {
+        if let Some(number) = self.names.get(name) {
+            return *number;
+        }
+        let number = self.names.len();
+        self.names.insert(name.to_owned(), number);
+        number
+    }
+
+    fn results(self) -> Result<Results, InputError> {
+        let names: Vec<String> = self.names.keys().cloned().collect();
+        let mut intake = Intake::new("the runs".to_owned(), names);
+        let mut places = vec![0; self.names.len()];
+        for (place, name) in intake.metrics.iter().enumerate() {
+            if let Some(slot) = self.names.get(name).and_then(|number| places.get_mut(*number)) {
+                *slot = place;
+            }
+        }
+        let mut rows = self.rows.into_iter();
+        for (bug, side, count) in self.sides {
+            for row in rows.by_ref().take(count) {
+                for (number, value) in row.metrics {
+                    if let Some(place) = places.get(number) {
+                        intake.set(*place, value);
+                    }
+                }
+                intake.push(&bug, side, row.run, row.seed, row.fingerprints)?;
+            }
+        }
+        intake.finish()
+    }
 }

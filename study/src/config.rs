@@ -75,6 +75,9 @@ pub struct StudyConfig {
     /// What `nightly` may do.
     #[serde(default)]
     pub nightly: NightlyPolicy,
+    /// Where artifacts, predictions and notes may lie beside the study's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreConfig>,
     /// How runs become jobs of a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slurm: Option<SlurmPolicy>,
@@ -270,6 +273,48 @@ fn margin() -> f64 {
     0.005
 }
 
+/// A store that several machines share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `s3://BUCKET/PREFIX` or `file:///FOLDER`. Credentials come from the environment.
+    pub url: String,
+    /// The address of an S3-compatible server that is not Amazon's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The region, where the server has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// GiB of what was fetched that may stay in the study's `cache/`.
+    #[serde(default = "cache_gib")]
+    pub cache_gib: u32,
+}
+
+fn cache_gib() -> u32 {
+    10
+}
+
+impl StoreConfig {
+    fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
+        let address = |text: &str, schemes: &[&str]| {
+            let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('@') && !rest.contains('?'))
+        };
+        // What does not fit is not repeated: it may hold a password.
+        if !address(&self.url, &["s3://", "file:///"]) {
+            let expected = "s3://BUCKET/PREFIX or file:///FOLDER, without a user or password";
+            return Err(("store.url", "another address".into(), expected));
+        }
+        match &self.endpoint {
+            Some(endpoint) if !address(endpoint, &["https://", "http://"]) => {
+                let expected = "https://HOST or http://HOST:PORT, without a user or password";
+                Err(("store.endpoint", "another address".into(), expected))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A planted fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -354,6 +399,9 @@ impl StudyConfig {
             return complain("stats.margin", self.stats.margin.to_string(), "between 0 and 1");
         }
         if let Err((key, found, expected)) = self.nightly.check() {
+            return complain(key, found, expected);
+        }
+        if let Some(Err((key, found, expected))) = self.store.as_ref().map(StoreConfig::check) {
             return complain(key, found, expected);
         }
         if let Some(Err((key, found, expected))) = self.slurm.as_ref().map(SlurmPolicy::check) {
@@ -466,6 +514,25 @@ mod tests {
         ] {
             let error = parse(&EXAMPLE.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains("expected"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_stores_address_holds_no_password() {
+        let with = |lines: &str| parse(&format!("{EXAMPLE}\n[store]\n{lines}"));
+        let store = with("url = \"s3://bucket/a/b\"").unwrap().store.unwrap();
+        assert_eq!((store.cache_gib, store.endpoint), (10, None));
+        with("url = \"file:///shared/folder\"\ncache_gib = 0").unwrap();
+        with("url = \"s3://bucket\"\nendpoint = \"http://127.0.0.1:9000\"").unwrap();
+        for (lines, key) in [
+            ("url = \"s3://me:hidden@bucket\"", "store.url"),
+            ("url = \"file://relative\"", "store.url"),
+            ("url = \"ftp://host\"", "store.url"),
+            ("url = \"s3://b\"\nendpoint = \"https://me:hidden@host\"", "store.endpoint"),
+            ("url = \"s3://b\"\nsecret = \"x\"", "unknown field `secret`"),
+        ] {
+            let error = with(lines).unwrap_err().to_string();
+            assert!(error.contains(key) && !error.contains("hidden"), "{error}");
         }
     }
 

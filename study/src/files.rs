@@ -43,6 +43,15 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// SHA-256, in hexadecimal, of texts as if they were one.
+pub fn sha256_of_texts(texts: impl Iterator<Item = String>) -> String {
+    let mut hasher = Sha256::new();
+    for text in texts {
+        hasher.update(text);
+    }
+    hex::encode(hasher.finalize())
+}
+
 /// SHA-256 of a file's content in hexadecimal, read in pieces.
 ///
 /// # Errors
@@ -72,6 +81,8 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path().join("a")).unwrap().count(), 1);
         assert_eq!(sha256_file(&path).unwrap(), sha256_hex(b"two"));
+        let parts = ["t", "", "wo"].map(String::from);
+        assert_eq!(sha256_of_texts(parts.into_iter()), sha256_hex(b"two"));
     }
 
     #[test]

@@ -12,75 +12,95 @@ const LISTED: usize = 10;
 /// Letters of a single value that are shown.
 const SHOWN: usize = 70;
 
-/// Factor by factor what the runs had, then what became of each control.
-pub(super) fn rows(manifests: &[&Value]) -> Vec<(String, String)> {
-    let Some(first) = manifests.first() else { return Vec::new() };
-    let mut rows = Vec::new();
-    for factor in FACTORS {
-        let Some(value) = first.get(factor) else { continue };
-        let kinds: BTreeSet<String> =
-            manifests.iter().map(|one| lasting(one.get(factor)).to_string()).collect();
-        let share = match (kinds.len(), manifests.len()) {
-            (1, runs) => format!("the same in all {runs} runs"),
-            (kinds, runs) => format!("{kinds} different in {runs} runs; of the first"),
-        };
-        let mut parts = Vec::new();
-        flatten("", value, &mut parts);
-        rows.push((factor.to_owned(), format!("{share}: {}", parts.join("; "))));
-    }
-    for ((name, value, status), runs) in controls(manifests) {
-        rows.push((format!("control: {name}"), format!("{value}: {status} in {runs} runs")));
-    }
-    rows
+/// What manifests said, run by run: of two million of them, none need be kept.
+#[derive(Default)]
+pub(super) struct Seen {
+    first: Option<Value>,
+    runs: usize,
+    /// The different values of each factor that the first run has; long ones by their digest.
+    kinds: BTreeMap<&'static str, BTreeSet<String>>,
+    /// Runs by control, value and status.
+    controls: BTreeMap<(String, String, String), usize>,
+    operations: BTreeSet<String>,
 }
 
-/// What the manifests show to be open.
-pub(super) fn threats(manifests: &[&Value]) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut open: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for ((name, _, status), _) in controls(manifests) {
-        if status != "set" {
-            open.entry(status).or_default().insert(name);
+impl Seen {
+    /// Takes in the manifest of a run.
+    pub(super) fn add(&mut self, manifest: &Value) {
+        self.runs += 1;
+        let first = self.first.get_or_insert_with(|| manifest.clone());
+        for factor in FACTORS.into_iter().filter(|factor| first.get(factor).is_some()) {
+            let mut kind = lasting(manifest.get(factor)).to_string();
+            if kind.len() > 64 {
+                kind = study::files::sha256_hex(kind.as_bytes());
+            }
+            self.kinds.entry(factor).or_default().insert(kind);
+        }
+        for entry in manifest.get("controls").and_then(Value::as_array).into_iter().flatten() {
+            let text = |key: &str| entry.get(key).map(short).unwrap_or_default();
+            // Seeds are another number in each run; the factor `seeds` tells them.
+            let name = text("name");
+            let value =
+                if name.starts_with("seed ") { "the run's seed".into() } else { text("value") };
+            *self.controls.entry((name, value, text("status"))).or_insert(0) += 1;
+        }
+        let operations = manifest.get("nondeterministic_operations").and_then(Value::as_array);
+        for operation in operations.into_iter().flatten().filter_map(Value::as_str) {
+            if !self.operations.contains(operation) {
+                self.operations.insert(operation.to_owned());
+            }
         }
     }
-    for (status, names) in open {
-        let names: Vec<String> = names.into_iter().collect();
-        lines.push(format!("Controls that were {status} in some runs: {}.", names.join(", ")));
-    }
-    let operations: BTreeSet<&str> = manifests
-        .iter()
-        .filter_map(|one| one.get("nondeterministic_operations")?.as_array())
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    if !operations.is_empty() {
-        let operations: Vec<&str> = operations.into_iter().collect();
-        lines.push(format!(
-            "Operations without a deterministic implementation were met: {}.",
-            operations.join(", ")
-        ));
-    }
-    if manifests.is_empty() {
-        lines.push(
-            "No run left a manifest: which factors of non-determinism were controlled is unknown."
-                .to_owned(),
-        );
-    }
-    lines
-}
 
-/// Runs by control, value and status.
-fn controls(manifests: &[&Value]) -> BTreeMap<(String, String, String), usize> {
-    let mut counts = BTreeMap::new();
-    let entries = manifests.iter().filter_map(|one| one.get("controls")?.as_array()).flatten();
-    for entry in entries {
-        let text = |key: &str| entry.get(key).map(short).unwrap_or_default();
-        // Seeds are another number in each run; the factor `seeds` tells them.
-        let name = text("name");
-        let value = if name.starts_with("seed ") { "the run's seed".into() } else { text("value") };
-        *counts.entry((name, value, text("status"))).or_insert(0) += 1;
+    /// Factor by factor what the runs had, then what became of each control.
+    pub(super) fn rows(&self) -> Vec<(String, String)> {
+        let Some(first) = &self.first else { return Vec::new() };
+        let mut rows = Vec::new();
+        for factor in FACTORS {
+            let Some(value) = first.get(factor) else { continue };
+            let share = match (self.kinds.get(factor).map_or(0, BTreeSet::len), self.runs) {
+                (1, runs) => format!("the same in all {runs} runs"),
+                (kinds, runs) => format!("{kinds} different in {runs} runs; of the first"),
+            };
+            let mut parts = Vec::new();
+            flatten("", value, &mut parts);
+            rows.push((factor.to_owned(), format!("{share}: {}", parts.join("; "))));
+        }
+        for ((name, value, status), runs) in &self.controls {
+            rows.push((format!("control: {name}"), format!("{value}: {status} in {runs} runs")));
+        }
+        rows
     }
-    counts
+
+    /// What the manifests show to be open.
+    pub(super) fn threats(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (name, _, status) in self.controls.keys() {
+            if status != "set" {
+                open.entry(status).or_default().insert(name);
+            }
+        }
+        for (status, names) in open {
+            let names: Vec<&str> = names.into_iter().collect();
+            lines.push(format!("Controls that were {status} in some runs: {}.", names.join(", ")));
+        }
+        if !self.operations.is_empty() {
+            let operations: Vec<&str> = self.operations.iter().map(String::as_str).collect();
+            lines.push(format!(
+                "Operations without a deterministic implementation were met: {}.",
+                operations.join(", ")
+            ));
+        }
+        if self.runs == 0 {
+            lines.push(
+                "No run left a manifest: which factors of non-determinism were controlled is \
+                 unknown."
+                    .to_owned(),
+            );
+        }
+        lines
+    }
 }
 
 /// A factor without what belongs to the moment.
@@ -149,7 +169,11 @@ mod tests {
             })
         };
         let (one, two) = (of("A", 1), of("A", 2));
-        let rows = rows(&[&one, &two]);
+        let mut seen = Seen::default();
+        assert!(seen.threats()[0].contains("No run left a manifest"));
+        seen.add(&one);
+        seen.add(&two);
+        let rows = seen.rows();
         let text: Vec<String> =
             rows.iter().map(|(name, value)| format!("{name} {value}")).collect();
         assert_eq!(
@@ -161,9 +185,8 @@ mod tests {
                 "control: tf32 off false: unavailable in 2 runs",
             ]
         );
-        let open = threats(&[&one, &two]).join(" ");
+        let open = seen.threats().join(" ");
         assert!(open.contains("unavailable in some runs: tf32 off"), "{open}");
         assert!(open.contains("put_"), "{open}");
-        assert!(threats(&[])[0].contains("No run left a manifest"));
     }
 }

@@ -6,11 +6,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use study::funnel::{Funnel, Loss};
-use study::store::{ArtifactStatus, RunRecord, RunStatus};
+use study::store::{ArtifactStatus, RunStatus};
 use study::{Experiment, Store, StoreError, Study};
 
 use super::{Context, factors};
 use crate::figures::{Epoch, learning_curves};
+
+/// Bugs that have figures of their own: a page with more of them is of no use to anybody.
+pub(super) const DRAWN: usize = 200;
 
 /// Bugs that are named where many were lost for one reason.
 const NAMED: usize = 12;
@@ -36,7 +39,14 @@ struct Side {
     experiment: Experiment,
     /// Runs asked for.
     target: u32,
-    runs: Vec<RunRecord>,
+    runs: Vec<RunSeen>,
+}
+
+/// What a report says of a run.
+struct RunSeen {
+    run: u32,
+    status: RunStatus,
+    attempt: u32,
 }
 
 /// Reads what a report says beside the analysis. `rules` are the options of `stats` and `report`
@@ -50,24 +60,26 @@ pub fn gather(
     funnel: &Funnel,
     rules: &str,
 ) -> Result<Context, GatherError> {
-    let mut sides = Vec::new();
+    let (mut sides, mut seen) = (Vec::new(), factors::Seen::default());
     for (experiment, target) in store.active_experiments()? {
-        let runs = store.runs(&experiment.id())?;
+        let mut runs = Vec::new();
+        for run in store.runs(&experiment.id())? {
+            if let Some(manifest) =
+                run.manifest.as_ref().filter(|_| run.status == RunStatus::Finished)
+            {
+                seen.add(manifest);
+            }
+            runs.push(RunSeen { run: run.key.run, status: run.status, attempt: run.attempt });
+        }
         sides.push(Side { experiment, target, runs });
     }
-    let manifests: Vec<_> = sides
-        .iter()
-        .flat_map(|side| &side.runs)
-        .filter(|run| run.status == RunStatus::Finished)
-        .filter_map(|run| run.manifest.as_ref())
-        .collect();
     let mut threats = threats(funnel, &sides);
-    threats.extend(factors::threats(&manifests));
+    threats.extend(seen.threats());
     Ok(Context {
         title: format!("Report of the study {}", study.config.study.name),
         attributes: attributes(study, &sides),
         funnel: steps(funnel),
-        factors: factors::rows(&manifests),
+        factors: seen.rows(),
         commands: commands(study, &sides, rules),
         digests: digests(study, store)?,
         threats,
@@ -78,11 +90,13 @@ pub fn gather(
 fn steps(funnel: &Funnel) -> Vec<(String, usize, String)> {
     let step = |(name, left, losses): (&str, usize, &[Loss])| {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for loss in losses {
-            match reasons.iter_mut().find(|(reason, _)| *reason == loss.reason) {
-                Some((_, bugs)) => bugs.push(loss.bug.as_str()),
-                None => reasons.push((&loss.reason, vec![loss.bug.as_str()])),
-            }
+            let place = *places.entry(&loss.reason).or_insert_with(|| {
+                reasons.push((&loss.reason, Vec::new()));
+                reasons.len() - 1
+            });
+            reasons[place].1.push(loss.bug.as_str());
         }
         let lost: Vec<String> = reasons
             .iter()
@@ -167,6 +181,11 @@ fn attributes(study: &Study, sides: &[Side]) -> Vec<(String, String)> {
     );
     ran("meta seed", distinct(sides, |side| side.experiment.meta_seed));
     ran("device", distinct(sides, |side| side.experiment.device.clone()));
+    let bugs: BTreeSet<&str> = sides.iter().map(|side| side.experiment.bug.as_str()).collect();
+    if bugs.len() > DRAWN {
+        let text = format!("of the first {DRAWN} of {} bugs; the dashboard has all", bugs.len());
+        ran("figures of single bugs", vec![text]);
+    }
     rows
 }
 
@@ -310,15 +329,19 @@ fn curves(
     sides: &[Side],
 ) -> Result<Vec<(String, crate::figures::scene::Scene)>, StoreError> {
     let mut by_bug: BTreeMap<&str, Vec<Epoch>> = BTreeMap::new();
-    for side in sides {
+    let all: BTreeSet<&str> = sides.iter().map(|side| side.experiment.bug.as_str()).collect();
+    let drawn: BTreeSet<&str> = all.into_iter().take(DRAWN).collect();
+    for side in sides.iter().filter(|side| drawn.contains(side.experiment.bug.as_str())) {
         let evaluation = crate::store::evaluation(side.experiment.evaluation);
         let epochs = by_bug.entry(side.experiment.bug.as_str()).or_default();
-        for run in side.runs.iter().filter(|run| run.status == RunStatus::Finished) {
-            epochs.extend(store.epochs(&run.key)?.into_iter().filter_map(|epoch| {
-                let value = f64::from_bits(epoch.loss_bits?);
-                Some(Epoch { evaluation, run: run.key.run, epoch: epoch.epoch, value })
-            }));
-        }
+        let finished = |number: u32| {
+            let place = side.runs.binary_search_by_key(&number, |run| run.run).ok();
+            place.is_some_and(|place| side.runs[place].status == RunStatus::Finished)
+        };
+        let points = store.epoch_points(&side.experiment.id())?;
+        epochs.extend(points.into_iter().filter(|point| finished(point.run)).filter_map(|point| {
+            Some(Epoch { evaluation, run: point.run, epoch: point.epoch, value: point.loss? })
+        }));
     }
     let curve = |(bug, epochs): (&str, Vec<Epoch>)| {
         let scene = learning_curves(bug, "training loss", &epochs)?;

@@ -182,7 +182,7 @@ pub fn figures(results: &Results, analysis: &Analysis, context: &Context) -> Vec
     }
     scenes.extend(figures::quantiles(analysis).map(|scene| ("p-values".to_owned(), scene)));
     scenes.extend(figures::deviations(analysis).map(|scene| ("deviations".to_owned(), scene)));
-    for one in &analysis.verdicts {
+    for one in analysis.verdicts.iter().take(gather::DRAWN) {
         let scene = figures::distributions(results, analysis, &one.bug, one.kind);
         let name = format!("distributions-{}-{}", one.bug, one.kind.name());
         scenes.extend(scene.map(|scene| (name, scene)));

@@ -1,11 +1,11 @@
 //! Planned experiments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, params};
 
 use super::{Store, StoreError, now};
-use crate::{Evaluation, Experiment, ExperimentId, Factor};
+use crate::{BugId, Evaluation, Experiment, ExperimentId, Factor};
 
 impl Store {
     /// Plans experiments with their number of runs. They become the active ones of their bugs;
@@ -21,12 +21,16 @@ impl Store {
                 serde_json::to_string(experiment).map_err(|e| self.damaged("experiment", e))?;
             rows.push((experiment, target, json));
         }
-        let bugs: BTreeSet<_> = experiments.iter().map(|(e, _)| &e.bug).collect();
+        let mut by_bug: BTreeMap<&BugId, Vec<&Experiment>> = BTreeMap::new();
+        for (experiment, _) in experiments {
+            by_bug.entry(&experiment.bug).or_default().push(experiment);
+        }
         let retired: Vec<ExperimentId> = self
             .active_experiments()?
             .into_iter()
-            .filter(|(old, _)| bugs.contains(&old.bug))
-            .filter(|(old, _)| !experiments.iter().any(|(new, _)| controls(old, new)))
+            .filter(|(old, _)| {
+                by_bug.get(&old.bug).is_some_and(|new| !new.iter().any(|new| controls(old, new)))
+            })
             .map(|(old, _)| old.id())
             .collect();
         self.transaction(|t| {

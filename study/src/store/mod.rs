@@ -7,6 +7,7 @@
 mod artifacts;
 mod counts;
 mod experiments;
+mod rows;
 mod run_record;
 mod runs;
 mod seeds;
@@ -20,6 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use artifacts::{ArtifactRecord, ArtifactStatus};
 pub use counts::{ArtifactUse, RunCounts};
+pub use rows::{RowsError, TABLES};
 pub use run_record::{EpochRecord, NoRunKey, RunKey, RunRecord, RunStatus};
 pub use sessions::{Holder, SessionOutcome, SessionRefusal, SessionWrite};
 pub use views::{EpochPoint, ExperimentState, MetricPoint, RunState};

@@ -63,6 +63,8 @@ pub struct EpochPoint {
     pub loss: Option<f64>,
     /// SHA-256 of the parameters.
     pub digest: String,
+    /// Seconds it took.
+    pub seconds: f64,
 }
 
 /// One metric of one run of an experiment.
@@ -170,7 +172,7 @@ impl Store {
     pub fn epoch_points(&self, experiment: &ExperimentId) -> Result<Vec<EpochPoint>, StoreError> {
         self.with(|c| {
             c.prepare_cached(
-                "SELECT run, epoch, loss_bits, digest FROM epochs WHERE experiment = ?1
+                "SELECT run, epoch, loss_bits, digest, seconds FROM epochs WHERE experiment = ?1
                  ORDER BY run, epoch",
             )?
             .query_map([experiment.as_str()], |r| {
@@ -181,8 +183,27 @@ impl Store {
                     epoch: r.get(1)?,
                     loss: bits.map(f64::from_bits),
                     digest: r.get(3)?,
+                    seconds: r.get(4)?,
                 })
             })?
+            .collect()
+        })
+    }
+
+    /// The finished runs of an experiment with their seeds, by number.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn finished_runs(
+        &self,
+        experiment: &ExperimentId,
+    ) -> Result<Vec<(u32, Option<u32>)>, StoreError> {
+        self.with(|c| {
+            c.prepare_cached(
+                "SELECT run, seed FROM runs WHERE experiment = ?1 AND status = 'finished'
+                 ORDER BY run",
+            )?
+            .query_map([experiment.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
             .collect()
         })
     }
