@@ -10,12 +10,7 @@ use study::CommitId;
 /// Names of the functions `test…` of Python files that hold lines which the fix added or changed,
 /// sorted. Empty if none is found or the commits cannot be read: then all tests count.
 #[must_use]
-pub fn names(
-    clone: &Path,
-    buggy: &CommitId,
-    fix: &CommitId,
-    files: &[String],
-) -> Vec<String> {
+pub fn names(clone: &Path, buggy: &CommitId, fix: &CommitId, files: &[String]) -> Vec<String> {
     lines(clone, buggy, fix, files).unwrap_or_default().into_iter().collect()
 }
 

@@ -47,8 +47,8 @@ mod summary;
 mod toolchain;
 mod wheel;
 
-pub use changed_tests::names as changed_test_names;
 pub use catalogue::{Entry, Shown, entries, export, find, show};
+pub use changed_tests::names as changed_test_names;
 pub use checkout::{Checkout, CheckoutError, export as export_tree};
 pub use compare::{PairComparison, compare};
 pub use content::{Content, FileEntry, FileKind};
