@@ -276,8 +276,8 @@ fn measure(study: &Path, arguments: &[&str]) -> (f64, f64) {
 fn first_page(study: &Path) -> (f64, f64) {
     let mut command = program(&["--study", study.to_str().unwrap(), "serve"]);
     command.args(["--listen", "127.0.0.1:0", "--dashboard", "127.0.0.1:0"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let at = lines
         .find_map(|line| line.unwrap().split_once("http://").map(|(_, at)| at.to_owned()))
         .expect("the dashboard's address");

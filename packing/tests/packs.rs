@@ -10,6 +10,8 @@ use reproduceml_packing::{
     write,
 };
 
+type Members = Vec<(String, Vec<u8>)>;
+
 fn about() -> About {
     About {
         study: "example".into(),
@@ -166,7 +168,7 @@ fn a_signature_holds_for_one_manifest_and_one_key() {
     let folder = tempfile::tempdir().unwrap();
     let signed = raw(&pack(folder.path(), Some(&key("one"))));
     let other = raw(&pack(folder.path(), Some(&key("other"))));
-    let seen = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+    let seen = |change: &dyn Fn(&mut Members)| {
         let mut members = signed.clone();
         change(&mut members);
         open(&changed(folder.path(), &members)).unwrap().0.signature
