@@ -8,6 +8,7 @@
 //! study that takes tenfold time is linear.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result")]
+#![allow(clippy::zombie_processes, reason = "`reap` waits, and asks what the process used")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -81,9 +82,9 @@ fn rows(study: &Study, bugs: u64, folder: &Path) {
     };
     let then = "2026-01-01T00:00:00Z";
     for bug in 1..=bugs {
-        for side in 0..2 {
+        for (side, evaluation) in SIDES.into_iter().enumerate() {
             let experiment = experiment(study, bug, side);
-            let (id, word) = (experiment.id(), SIDES[side].as_str());
+            let (id, word) = (experiment.id(), evaluation.as_str());
             let record = ArtifactRecord {
                 id: experiment.artifact.clone(),
                 repository: study.config.framework.repository.clone(),

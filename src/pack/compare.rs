@@ -76,11 +76,15 @@ fn json(place: &str, packed: &Value, computed: &Value, found: &mut Found) {
             }
         }
         // As written: two numbers that are one double have one text.
-        _ if packed.to_string() != computed.to_string() => {
+        _ if written(packed) != written(computed) => {
             found.cell(place, &short(packed), &short(computed));
         }
         _ => {}
     }
+}
+
+fn written(value: &Value) -> String {
+    value.to_string()
 }
 
 /// What an entry of a list is called: by bug, kind and metric, where it has them.
@@ -140,11 +144,11 @@ fn csv(packed: &str, computed: &str, found: &mut Found) {
 /// What a row is called, and which one of that name it is.
 type Key = (Vec<String>, usize);
 
+/// Rows in their order, each with what it is called.
+type Ordered = Vec<(Key, Vec<String>)>;
+
 /// Rows by what they are about, and in their order.
-fn keyed(
-    rows: Vec<Vec<String>>,
-    head: &[String],
-) -> (HashMap<Key, Vec<String>>, Vec<(Key, Vec<String>)>) {
+fn keyed(rows: Vec<Vec<String>>, head: &[String]) -> (HashMap<Key, Vec<String>>, Ordered) {
     let names = ["bug", "id", "kind", "evaluation", "run", "metric"];
     let mut columns: Vec<usize> =
         (0..head.len()).filter(|at| head.get(*at).is_some_and(|n| names.contains(&&**n))).collect();

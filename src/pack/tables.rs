@@ -52,11 +52,11 @@ pub fn of_a_current_study(study: &Study, store: &Store) -> Result<Vec<(String, V
         let path = study.root().join(name);
         let lies = std::fs::read(&path).ok();
         match name.as_str() {
-            "stats/analysis.json" | "stats/results.csv" | "stats/tests.csv" => {
-                if lies.as_deref() != Some(bytes) {
-                    let what = format!("{name} is not what the runs give now");
-                    return Err(stale(&what));
-                }
+            "stats/analysis.json" | "stats/results.csv" | "stats/tests.csv"
+                if lies.as_deref() != Some(bytes) =>
+            {
+                let what = format!("{name} is not what the runs give now");
+                return Err(stale(&what));
             }
             name if name.starts_with("corpus/") && lies.as_deref() != Some(bytes) => {
                 return Err(Failure::input(anyhow!(
