@@ -78,6 +78,7 @@ pub use queue::build;
 pub use rebuild::Rebuilt;
 pub use record::{BuildRecord, CacheUse, ImageRef, StepRecord};
 pub use sections::SectionDifference;
+pub use source::{artifact_steps, lay_out_tree};
 pub use submodules::{Submodule, mirrors_dir};
 pub use suits::{
     AUTO, Assignment, LeftOut, Suited, ToolchainChoice, for_bugs as choose_toolchains,

@@ -75,6 +75,32 @@ impl Order {
     }
 }
 
+/// Writes a commit's tree into an empty folder as a build gets it: with its submodules, from the
+/// study's mirrors, and the recipe's placeholders and patches.
+///
+/// # Errors
+/// If the commit or a mirror is not at hand, or the file system refuses.
+pub fn lay_out_tree(
+    study: &study::Study,
+    clone: &Path,
+    commit: &CommitId,
+    recipe: &Recipe,
+    target: &Path,
+) -> Result<(), BuildError> {
+    let order = Order {
+        clone: clone.to_owned(),
+        commit: commit.clone(),
+        mirrors: submodules::mirrors_dir(study),
+        recipe: recipe.clone(),
+        target: target.to_owned(),
+    };
+    match order.lay_out() {
+        Ok(_) => Ok(()),
+        Err(LayOutError::Commit(text)) => Err(BuildError::Request(text)),
+        Err(LayOutError::Study(error)) => Err(error),
+    }
+}
+
 /// An empty file where there is nothing yet. A link on its way could lead out of the tree: then
 /// nothing is made.
 fn placeholder(tree: &Path, name: &str) -> Result<(), BuildError> {
@@ -108,6 +134,19 @@ fn commit_day(clone: &Path, commit: &CommitId) -> Option<Date> {
 
 /// The recipe's steps, and those that follow from its other settings.
 pub(crate) fn steps(recipe: &Recipe) -> Vec<Step> {
+    let mut steps = artifact_steps(recipe);
+    if let Some(folder) = &recipe.sources.ninja {
+        // Records of costs are a convenience: an artifact does not fail for want of them.
+        let run = format!("ninja -C /src/{folder} -t deps > /record/{NINJA_DEPS} || true");
+        steps.push(Step { name: "costs".into(), kind: FailureClass::Package, run });
+    }
+    steps
+}
+
+/// The steps that lead from a tree in `/src` to an artifact in `/out`: the recipe's, and one that
+/// unpacks the wheel that they leave.
+#[must_use]
+pub fn artifact_steps(recipe: &Recipe) -> Vec<Step> {
     let mut steps = recipe.steps.clone();
     if let Some(pattern) = &recipe.artifact {
         // Exactly one wheel: `set` counts what the pattern finds.
@@ -117,11 +156,6 @@ pub(crate) fn steps(recipe: &Recipe) -> Vec<Step> {
              zipfile -e \"$1\" /out/site"
         );
         steps.push(Step { name: "unpack".into(), kind: FailureClass::Package, run });
-    }
-    if let Some(folder) = &recipe.sources.ninja {
-        // Records of costs are a convenience: an artifact does not fail for want of them.
-        let run = format!("ninja -C /src/{folder} -t deps > /record/{NINJA_DEPS} || true");
-        steps.push(Step { name: "costs".into(), kind: FailureClass::Package, run });
     }
     steps
 }

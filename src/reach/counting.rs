@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use builder::Toolchain;
 use containers::ContainerSpec;
 use reach::lines::{self, FileCounts};
@@ -60,8 +59,9 @@ pub async fn count(
         std::fs::create_dir(at(name)).map_err(Failure::missing)?;
     }
     let Some(clone) = &watcher.clone else { return Ok(None) };
-    builder::export_tree(clone, counting.commit, &at("src"))
-        .map_err(|error| Failure::input(anyhow!("{error}")))?;
+    let toolchain = toolchain(watcher, counting)?;
+    builder::lay_out_tree(study, clone, counting.commit, &toolchain.recipe, &at("src"))
+        .map_err(Failure::input)?;
     std::fs::write(at("tool/compiler"), COMPILER).map_err(Failure::missing)?;
     executable(&at("tool/compiler"))?;
     give_away(&at("src"), watcher.docker.sandbox_user())?;
@@ -69,7 +69,7 @@ pub async fn count(
     let warn = |what: &str, why: &str| {
         eprintln!("warning: {} {side}: {what}: {why}", bug.id);
     };
-    if let Err(why) = build(watcher, counting, scratch.path()).await? {
+    if let Err(why) = build(watcher, counting, &toolchain, scratch.path()).await? {
         warn("no build that counts lines", &why);
         return Ok(None);
     }
@@ -106,11 +106,12 @@ pub async fn count(
 async fn build(
     watcher: &Watcher<'_>,
     counting: &Counting<'_>,
+    toolchain: &Toolchain,
     scratch: &Path,
 ) -> Result<Result<(), String>, Failure> {
-    let toolchain = toolchain(watcher, counting)?;
-    for part in &toolchain.recipe.steps {
+    for part in &builder::artifact_steps(&toolchain.recipe) {
         let mut spec = step(watcher, counting, scratch, &part.run);
+        spec = spec.read_only(&toolchain.folder, "/toolchain");
         let fixed = toolchain.recipe.environment.iter().chain(&toolchain.recipe.flags);
         for (name, value) in fixed.chain(&watcher.study.config.build.flags) {
             spec = spec.env(name, value);
@@ -139,13 +140,16 @@ fn step(
 ) -> ContainerSpec {
     let at = |name: &str| scratch.join(name);
     let image = &counting.record.image;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut spec =
         ContainerSpec::new(image, &["sh", "-eu", "-c", run], watcher.docker.sandbox_user())
             .read_write(&at("src"), "/src")
             .read_write(&at("out"), "/out")
             .read_only(&at("tool"), "/tool")
             .env("HOME", "/tmp")
-            .env("JOBS", "1")
+            .env("JOBS", &jobs.to_string())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONHASHSEED", "0")
             .env("CCACHE_TEMPDIR", "/tmp/ccache")
             .env("REPRODUCEML_COUNT", &counting.sources.join(" "))
             .label(containers::STUDY_LABEL, &crate::places::study_label(watcher.study));
