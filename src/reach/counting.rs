@@ -22,9 +22,11 @@ pub struct Counting<'a> {
     pub record: &'a ArtifactRecord,
 }
 
-/// Stands before the compiler: sources named in the environment are compiled with counters, and
-/// every link brings what counters need.
+/// Stands before the compilers, as `cc` and `c++`: sources named in the environment are compiled with
+/// counters, and every link brings what counters need. One word each, since CMake looks for an
+/// assembler by the compiler's first word alone.
 const COMPILER: &str = r#"#!/bin/sh
+case $0 in *++) real=$REPRODUCEML_CXX ;; *) real=$REPRODUCEML_CC ;; esac
 compiles= wanted=
 for word in "$@"; do
     case $word in -c) compiles=1 ;; esac
@@ -33,9 +35,9 @@ for word in "$@"; do
     done
 done
 if [ -z "$compiles" ] || [ -n "$wanted" ]; then
-    exec "$@" --coverage
+    exec $real "$@" --coverage
 fi
-exec "$@"
+exec $real "$@"
 "#;
 
 /// Prints the counts of every object that counted.
@@ -62,8 +64,10 @@ pub async fn count(
     let toolchain = toolchain(watcher, counting)?;
     builder::lay_out_tree(study, clone, counting.commit, &toolchain.recipe, &at("src"))
         .map_err(Failure::input)?;
-    std::fs::write(at("tool/compiler"), COMPILER).map_err(Failure::missing)?;
-    executable(&at("tool/compiler"))?;
+    for name in ["tool/cc", "tool/c++"] {
+        std::fs::write(at(name), COMPILER).map_err(Failure::missing)?;
+        executable(&at(name))?;
+    }
     give_away(&at("src"), watcher.docker.sandbox_user())?;
     open_to_all(&at("out"))?;
     let warn = |what: &str, why: &str| {
@@ -118,7 +122,9 @@ async fn build(
         }
         for (name, usual) in [("CC", "cc"), ("CXX", "c++")] {
             let compiler = spec.env.get(name).cloned().unwrap_or_else(|| usual.to_owned());
-            spec = spec.env(name, &format!("/tool/compiler {compiler}"));
+            spec = spec
+                .env(&format!("REPRODUCEML_{name}"), &compiler)
+                .env(name, &format!("/tool/{usual}"));
         }
         if let Err(why) = run_quietly(watcher.docker, &spec).await? {
             return Ok(Err(format!("{}: {why}", part.name)));
