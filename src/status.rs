@@ -41,7 +41,7 @@ pub async fn status(cli: &Cli) -> Result<(), Failure> {
     }
     output::print(cli.format, &value, &rows)?;
     if cli.format == Format::Table {
-        for line in doctor::attention(cli).await {
+        for line in doctor::attention(&study).await {
             eprintln!("{line}");
         }
     }

@@ -161,3 +161,15 @@ fn a_client_of_this_machine_is_not_started_in_a_container() {
     let told = study.call(&["run", "--client", "a", "--python", "b"]).expect(&[2]);
     assert!(told.err.contains("cannot be used with"), "{}", told.err);
 }
+
+#[test]
+fn status_tells_people_what_the_next_stages_lack() {
+    let study = TestStudy::from_definition("quick-tinynn", &[]);
+    let told = study.call(&["status"]).expect(&[0]);
+    let clone = told.err.lines().find(|line| line.starts_with("clone: ")).unwrap();
+    assert!(clone.contains("upstream/tinynn is no folder; framework.clone"), "{clone}");
+    // Who never called `nightly` is not asked why.
+    assert!(!told.err.contains("nightly"), "{}", told.err);
+    let told = study.call(&["--format", "json", "status"]).expect(&[0]);
+    assert!(!told.err.contains("clone: "), "{}", told.err);
+}

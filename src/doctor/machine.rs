@@ -13,6 +13,11 @@ const PORT: u16 = 4747;
 /// The shortest token that `serve` takes, in characters.
 const TOKEN: usize = 16;
 
+/// What every stage that builds or trains needs.
+pub(super) async fn needed() -> Vec<Finding> {
+    vec![home(), docker().await, disk()]
+}
+
 pub(super) async fn findings() -> Vec<Finding> {
     vec![
         Finding::ok("reproduceml", env!("CARGO_PKG_VERSION")),

@@ -5,6 +5,7 @@ mod of_study;
 
 use anyhow::anyhow;
 use serde::Serialize;
+use study::Study;
 
 use crate::cli::Cli;
 use crate::failure::Failure;
@@ -45,14 +46,12 @@ impl Finding {
 }
 
 /// What a study's next stages would stumble over here, in sentences with what to do, and nights
-/// that are no longer called.
-pub async fn attention(cli: &Cli) -> Vec<String> {
-    let mut findings = machine::findings().await;
-    findings.extend(of_study::findings(cli));
-    let stopped = |f: &Finding| {
-        f.what == of_study::NIGHTLY && f.state == State::Optional && f.found != of_study::NEVER
-    };
-    findings.retain(|f| f.state == State::Missing || stopped(f));
+/// that are no longer called. Looks at no more than that takes: `status` is called often.
+pub async fn attention(study: &Study) -> Vec<String> {
+    let mut findings = machine::needed().await;
+    findings.extend(of_study::needed(study));
+    findings.retain(|f| f.state == State::Missing);
+    findings.extend(of_study::night(study).filter(|f| f.state != State::Ok));
     findings.iter().map(|f| format!("{}: {}; {}", f.what, f.found, f.advice)).collect()
 }
 

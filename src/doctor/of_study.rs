@@ -10,23 +10,30 @@ use crate::failure::Failure;
 use crate::nightly;
 
 /// What is said about nights.
-pub(super) const NIGHTLY: &str = "nightly";
+const NIGHTLY: &str = "nightly";
 
-/// Of a study that has had no night, which few need.
-pub(super) const NEVER: &str = "never";
+/// What a study's stages need beside the machine.
+pub(super) fn needed(study: &Study) -> Vec<Finding> {
+    let cluster = study.config.slurm.is_some().then(cluster);
+    [clone_of(study)].into_iter().chain(cluster).collect()
+}
 
 pub(super) fn findings(cli: &Cli) -> Vec<Finding> {
     let opened = crate::studies::open(cli)
         .and_then(|study| Ok((study.store()?.path().display().to_string(), study)));
     match opened {
         Ok((store, study)) => {
-            let mut all = vec![
-                Finding::ok("study", format!("{} ({store})", study.config.study.name)),
-                clone_of(&study),
-                caches(&study),
-                last_night(&study),
-            ];
-            all.extend(study.config.slurm.is_some().then(cluster));
+            let name = Finding::ok("study", format!("{} ({store})", study.config.study.name));
+            let never = || {
+                Finding::optional(
+                    NIGHTLY,
+                    "never",
+                    "scripts/nightly/ has a crontab, systemd units and a workflow that call it",
+                )
+            };
+            let mut all = vec![name];
+            all.extend(needed(&study));
+            all.extend([caches(&study), night(&study).unwrap_or_else(never)]);
             all
         }
         Err(Failure::Input(error) | Failure::Missing(error) | Failure::Stage(error)) => {
@@ -94,14 +101,11 @@ fn caches(study: &Study) -> Finding {
     Finding::ok("caches", format!("{} in {}", size(bytes), study.cache_dir().display()))
 }
 
-fn last_night(study: &Study) -> Finding {
+/// The last night; none if the study has had none, which few need.
+pub(super) fn night(study: &Study) -> Option<Finding> {
     let what = NIGHTLY;
-    match nightly::last_night(study) {
-        Ok(None) => Finding::optional(
-            what,
-            NEVER,
-            "scripts/nightly/ has a crontab, systemd units and a workflow that call it",
-        ),
+    Some(match nightly::last_night(study) {
+        Ok(None) => return None,
         Ok(Some(at)) => match at.parse::<Timestamp>().map(since) {
             Ok(Some(hours)) if hours < 48 => Finding::ok(what, format!("{hours} hours ago")),
             Ok(Some(hours)) => Finding::optional(
@@ -120,7 +124,7 @@ fn last_night(study: &Study) -> Finding {
             Finding::missing(what, "unknown", error.to_string())
         }
         Err(Failure::Interrupted) => Finding::missing(what, "interrupted", ""),
-    }
+    })
 }
 
 /// Whole hours since `then`; none if that is in the future.
