@@ -49,30 +49,6 @@ import ctypes, json
 print(json.dumps({'version': '1', 'f0': ctypes.CDLL('/artifact/site/libtoy.so').f0(1)}))
 ";
 
-const STUDY: &str = r#"
-[study]
-name = "toy"
-meta_seed = 1
-[framework]
-name = "toy"
-repository = "toy/toy"
-clone = "clone"
-notes = "notes"
-[build]
-toolchain = "toy"
-strategy = "source"
-[challenge]
-name = "synthetic"
-[model]
-name = "mlp"
-[run]
-runs = 1
-epochs = 1
-batch_size = 1
-learning_rate = 0.1
-seed_policy = "per-run"
-"#;
-
 const MAKEFILE: &str = "\
 OBJECTS := $(patsubst %.c,%.o,$(wildcard *.c))
 all: libtoy.so
@@ -106,7 +82,7 @@ fn source(file: usize, value: usize, functions: usize) -> String {
 
 /// A framework of so many files with so many fixes, each in the first file.
 fn framework(files: usize, functions: usize, fixes: usize) -> Toy {
-    let toy = Toy::new("toy", RECIPE, SMOKE, STUDY);
+    let toy = Toy::new("toy", RECIPE, SMOKE, "source");
     toy.write("study/clone/Makefile", MAKEFILE);
     for file in 0..files {
         toy.write(&format!("study/clone/{}.c", name(file)), &source(file, 0, functions));

@@ -59,36 +59,12 @@ import json, toy
 print(json.dumps({'version': '1', 'file': toy.__file__, 'a': toy.a(), 'b': toy.b()}))
 ";
 
-const STUDY: &str = r#"
-[study]
-name = "toy"
-meta_seed = 1
-[framework]
-name = "toy"
-repository = "toy/toy"
-clone = "clone"
-notes = "notes"
-[build]
-toolchain = "toy-wheels"
-strategy = "release"
-[challenge]
-name = "synthetic"
-[model]
-name = "mlp"
-[run]
-runs = 1
-epochs = 1
-batch_size = 1
-learning_rate = 0.1
-seed_policy = "per-run"
-"#;
-
 /// The package's framework, and a folder that stands for the package index.
 struct World(Toy);
 
 impl World {
     fn new() -> Self {
-        let world = Self(Toy::new("toy-wheels", RECIPE, SMOKE, STUDY));
+        let world = Self(Toy::new("toy-wheels", RECIPE, SMOKE, "release"));
         let index = world.at("index");
         std::fs::create_dir(&index).unwrap();
         let mut recipe = RECIPE.to_owned();
@@ -196,8 +172,7 @@ fn a_fix_is_taken_back_in_the_earliest_wheel_that_has_it() {
         return;
     }
     let world = World::new();
-    let overlay = STUDY.replace("strategy = \"release\"", "strategy = \"overlay\"");
-    world.0.write("study/study.toml", &overlay);
+    world.0.write("study/study.toml", &toy::study("toy-wheels", "overlay"));
     let summary = world.call(&["--format", "json", "build", "pr1"]).expect(&[0]).json();
     let [buggy, corrected] = sides(&summary, "pr1");
     assert_eq!(

@@ -7,13 +7,42 @@ use std::process::Command;
 
 use crate::common::{Told, program, root};
 
+/// The file of a study that builds with a toolchain by a strategy, and trains hardly at all.
+pub fn study(toolchain: &str, strategy: &str) -> String {
+    format!(
+        r#"
+[study]
+name = "toy"
+meta_seed = 1
+[framework]
+name = "toy"
+repository = "toy/toy"
+clone = "clone"
+notes = "notes"
+[build]
+toolchain = "{toolchain}"
+strategy = "{strategy}"
+[challenge]
+name = "synthetic"
+[model]
+name = "mlp"
+[run]
+runs = 1
+epochs = 1
+batch_size = 1
+learning_rate = 0.1
+seed_policy = "per-run"
+"#
+    )
+}
+
 /// Folders `home`, `study` and `study/clone` of their own.
 pub struct Toy(tempfile::TempDir);
 
 impl Toy {
-    /// With the recipe, the smoke test and the study's file as texts. The toolchain's image is that
-    /// of tinynn, which has all that a small framework needs.
-    pub fn new(name: &str, recipe: &str, smoke: &str, study: &str) -> Self {
+    /// With the recipe and the smoke test as texts. The toolchain's image is that of tinynn, which
+    /// has all that a small framework needs.
+    pub fn new(name: &str, recipe: &str, smoke: &str, strategy: &str) -> Self {
         let toy = Self(tempfile::tempdir().unwrap());
         let toolchain = toy.at("home/dockerfiles").join(name);
         for folder in [&toolchain, &toy.at("study/notes"), &toy.at("study/clone")] {
@@ -26,7 +55,7 @@ impl Toy {
         std::fs::copy(dockerfile, toolchain.join("Dockerfile")).unwrap();
         std::fs::write(toolchain.join("smoke.py"), smoke).unwrap();
         std::fs::write(toolchain.join("toolchain.toml"), recipe).unwrap();
-        std::fs::write(toy.at("study/study.toml"), study).unwrap();
+        std::fs::write(toy.at("study/study.toml"), study(name, strategy)).unwrap();
         toy.git("2020-01-01", &["init", "-q", "-b", "main", "."]);
         toy
     }
