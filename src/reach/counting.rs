@@ -23,21 +23,41 @@ pub struct Counting<'a> {
 }
 
 /// Stands before the compilers, as `cc` and `c++`: sources named in the environment are compiled with
-/// counters, and every link brings what counters need. One word each, since CMake looks for an
-/// assembler by the compiler's first word alone.
+/// counters, and every link brings what counters need, that of a shared object [`DUMP`] too. One
+/// word each, since CMake looks for an assembler by the compiler's first word alone.
 const COMPILER: &str = r#"#!/bin/sh
 case $0 in *++) real=$REPRODUCEML_CXX ;; *) real=$REPRODUCEML_CC ;; esac
-compiles= wanted=
+compiles= wanted= shared=
 for word in "$@"; do
-    case $word in -c) compiles=1 ;; esac
+    case $word in -c) compiles=1 ;; -shared) shared=1 ;; esac
     for source in $REPRODUCEML_COUNT; do
         case $word in "$source" | */"$source") wanted=1 ;; esac
     done
 done
+if [ -n "$shared" ] && [ -z "$compiles" ]; then
+    dump=/tmp/reproduceml-dump.o
+    if [ ! -e "$dump" ]; then
+        $real -fPIC -c /tool/dump.c -o "$dump.$$" && mv "$dump.$$" "$dump" || exit 1
+    fi
+    set -- "$@" "$dump"
+fi
 if [ -z "$compiles" ] || [ -n "$wanted" ]; then
     exec $real "$@" --coverage
 fi
 exec $real "$@"
+"#;
+
+/// Part of every shared object that is linked: has that object write its counts. They would else be
+/// written when the process ends, and frameworks are known that abort there.
+const DUMP: &str = r#"#ifdef __cplusplus
+extern "C" {
+#endif
+void __gcov_dump(void);
+__attribute__((visibility("default"))) void reproduceml_dump_counts(void);
+void reproduceml_dump_counts(void) { __gcov_dump(); }
+#ifdef __cplusplus
+}
+#endif
 "#;
 
 /// Prints the counts of every object that counted.
@@ -68,6 +88,7 @@ pub async fn count(
         std::fs::write(at(name), COMPILER).map_err(Failure::missing)?;
         executable(&at(name))?;
     }
+    std::fs::write(at("tool/dump.c"), DUMP).map_err(Failure::missing)?;
     give_away(&at("src"), watcher.docker.sandbox_user())?;
     open_to_all(&at("out"))?;
     let warn = |what: &str, why: &str| {
