@@ -51,6 +51,12 @@ pub struct Reached {
     pub nodes: BTreeMap<String, Vec<String>>,
     /// Functions that Python calls by this name.
     pub bindings: BTreeMap<String, Vec<String>>,
+    /// The changed function is itself a kernel of a GPU, of this name.
+    pub kernel: Option<String>,
+    /// Words by which the names of kernels tell that they run what changed.
+    pub device: Vec<String>,
+    /// Kernels that use it.
+    pub kernels: BTreeMap<String, Vec<String>>,
     /// Why more may be reached than is named here.
     pub open: Vec<String>,
     /// A function that no other file can call, and its own does not.
@@ -370,6 +376,11 @@ impl Search<'_> {
         let frontend = self.dictionary.is_frontend(path);
         self.reached.only_frontends &= frontend;
         self.reached.only_gpu &= self.dictionary.is_gpu_only(path);
+        if unit.kernel {
+            let mut way = self.way(symbol);
+            way.push(unit.title.clone());
+            self.reached.kernels.entry(unit.title.clone()).or_insert(way);
+        }
         if self.dictionary.is_opaque(path) {
             let why = format!("{path} mentions {name}{}", self.along(symbol));
             self.reached.open.push(why);

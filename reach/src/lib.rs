@@ -18,6 +18,8 @@ pub mod dictionary;
 mod error;
 pub mod findings;
 pub mod index;
+mod kernels;
+mod leads;
 pub mod lines;
 pub mod operators;
 mod python;

@@ -39,8 +39,8 @@ const FILES: &[(&str, &str)] = &[
     (
         "src/list.yaml",
         "- func: add(Tensor a, Tensor b) -> Tensor\n  dispatch:\n    CPU: add_cpu\n    CUDA: add_gpu\n\
-         - func: relu(Tensor a) -> Tensor\n- func: pow(Tensor a, Tensor b) -> Tensor\n\
-         - func: sort(Tensor a) -> Tensor\n- func: fresh(Tensor a) -> Tensor\n",
+         - func: relu(Tensor a) -> Tensor\n- func: pow(Tensor a, Tensor b) -> Tensor\n  \
+         dispatch:\n    CPU: pow\n    CUDA: pow_gpu\n- func: sort(Tensor a) -> Tensor\n- func: fresh(Tensor a) -> Tensor\n",
     ),
     ("src/derivatives.yaml", "- name: pow(Tensor a, Tensor b) -> Tensor\n  a: pow_back(grad, a)\n"),
     (
@@ -76,6 +76,24 @@ const FILES: &[(&str, &str)] = &[
         "#define MAKE(op) void op##_loop() { run_##op(); }\nvoid run_mean() {\n  go(1);\n}\n",
     ),
     ("src/gpu.cu", "void add_gpu(int* x) {\n  kernel<int><<<1, 2>>>(x);\n}\n"),
+    (
+        "src/native/add.cu",
+        "namespace toy { namespace native {\ntemplate <typename T>\nstruct Plus {\n  __device__ T \
+         operator()(T x) {\n    return x + 1;\n  }\n};\n__device__ int twice(int x) {\n  return 2 * x;\n}\n\
+         template <typename T>\n__global__ void small_kernel(T* x) {\n  *x = twice(1);\n}\n\
+         template <typename T>\nC10_LAUNCH_BOUNDS_1(512)\n__global__ void large_kernel(T* x) {\n  *x = 2;\n}\n\
+         __global__ void later_kernel(int* x) {\n  *x = 3;\n}\n\
+         static void launch(int* x) {\n  small_kernel<int><<<1, 2>>>(x); large_kernel<int><<<1, 2>>>(x); \
+         later_kernel<<<1, 2>>>(x);\n}\n\
+         Tensor add_gpu(Tensor a) {\n  launch(a); loop(a, Plus<int>());\n  return a;\n}\n\
+         __global__ void sort_kernel(int* x) {\n  *x = 4;\n}\n\
+         Tensor pow_gpu(Tensor a) {\n  sort_kernel<<<1, 2>>>(a);\n  return a;\n}\n}}\n",
+    ),
+    (
+        "src/legacy/old.cu",
+        "__global__ void old_kernel(int* x) {\n  *x = 1;\n}\n__global__ void older(int* x) {\n  *x = 2;\n}\n\
+         void old_launch(int* x) {\n  old_kernel<<<1, 2>>>(x);\n}\n",
+    ),
     (
         "src/shared.h",
         "#define LIMIT 3\ninline int clamp_it(int x) {\n  return x > LIMIT ? LIMIT : x;\n}\n",
@@ -206,4 +224,63 @@ fn a_trace_that_misses_operators_excludes_nothing_compiled() {
     let toy = fix("src/native/kernels.cpp", "*x = 2", "*x = 4");
     let deaf = Trace { complete: false, ..trace() };
     assert_eq!(judge_with(&toy, &deaf).answer, Answer::Unknown);
+}
+
+/// The trace of the same workload on a GPU, with the kernels that a profiler told.
+fn on_gpu() -> Trace {
+    let names = [
+        "void toy::native::(anonymous namespace)::small_kernel<int>(int*)",
+        "void toy::native::loop<4, toy::native::Plus<int> >(int, toy::native::Plus<int>)",
+        "_Z10old_kernelPi",
+    ];
+    let mut trace = Trace { device: "cuda".into(), ..trace() };
+    trace.kernels = names.map(str::to_owned).into();
+    trace.known.kernels =
+        ["small_kernel", "large_kernel", "sort_kernel", "older"].map(str::to_owned).into();
+    trace
+}
+
+#[test]
+fn kernels_of_a_gpu_are_held_against_those_that_were_dispatched() {
+    use Answer::*;
+    let (add, legacy) = ("src/native/add.cu", "src/legacy/old.cu");
+    let heard = on_gpu();
+    // A profiler that does not tell kernels leaves what operators tell.
+    let silent = Trace { kernels: Default::default(), ..on_gpu() };
+    for (path, from, to, why, told, untold) in [
+        (add, "*x = twice(1)", "*x = 4", "the kernel small_kernel", MayDiffer, MayDiffer),
+        // The operator is executed; this kernel of it is not.
+        (add, "*x = 2", "*x = 4", "toy 1 has the kernel large_kernel", NotExecuted, MayDiffer),
+        // Nobody knows under which name the traced version has it.
+        (add, "*x = 3", "*x = 4", "no kernel later_kernel", Unknown, MayDiffer),
+        (add, "return x + 1", "return x + 2", "loop with Plus", MayDiffer, MayDiffer),
+        (
+            add,
+            "return 2 * x",
+            "return 3 * x",
+            "by way of twice, small_kernel",
+            MayDiffer,
+            MayDiffer,
+        ),
+        (add, "*x = 4", "*x = 5", "has the kernel sort_kernel", NotExecuted, NotExecuted),
+        // Where names do not show how a folder is reached, kernels still are named.
+        (legacy, "*x = 1", "*x = 4", "the kernel old_kernel", MayDiffer, Unknown),
+        (legacy, "*x = 2", "*x = 4", "has the kernel older", NotExecuted, Unknown),
+        (legacy, "old_kernel<<<1, 2>>>", "old_kernel<<<1, 4>>>", "this folder", Unknown, Unknown),
+    ] {
+        let toy = fix(path, from, to);
+        let found = judge_with(&toy, &heard);
+        assert_eq!(found.answer, told, "{from}: {}", found.reason);
+        assert!(found.reason.contains(why), "{from}: {}", found.reason);
+        let found = judge_with(&toy, &silent);
+        assert_eq!(found.answer, untold, "{from}: {}", found.reason);
+        // Without a list of what the version has, what was not dispatched may have another name.
+        let mut bare = on_gpu();
+        bare.known.kernels.clear();
+        let found = judge_with(&toy, &bare);
+        assert!(found.answer == told || found.answer == Unknown || found.answer == untold);
+        assert!(found.answer != NotExecuted || untold == NotExecuted, "{from}: {}", found.reason);
+        // On a CPU none of it is executed.
+        assert_eq!(judge_with(&toy, &trace()).answer, NotExecuted, "{from}");
+    }
 }
