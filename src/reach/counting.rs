@@ -2,7 +2,7 @@
 //! steps, in which the compiler is told to count for the changed sources alone. All other objects
 //! come from the compiler's cache.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use builder::Toolchain;
 use containers::ContainerSpec;
@@ -89,7 +89,7 @@ pub async fn count(
         executable(&at(name))?;
     }
     std::fs::write(at("tool/dump.c"), DUMP).map_err(Failure::missing)?;
-    give_away(&at("src"), watcher.docker.sandbox_user())?;
+    builder::give_tree(&at("src"), watcher.docker.sandbox_user()).map_err(Failure::missing)?;
     open_to_all(&at("out"))?;
     let warn = |what: &str, why: &str| {
         eprintln!("warning: {} {side}: {what}: {why}", bug.id);
@@ -200,22 +200,6 @@ fn step(
 fn executable(path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(Failure::missing)
-}
-
-/// Lets the container's user write everywhere below a folder.
-fn give_away(folder: &Path, user: (u32, u32)) -> Result<(), Failure> {
-    let mut waiting = vec![PathBuf::from(folder)];
-    while let Some(path) = waiting.pop() {
-        // Only root may give files away, and only then is the container's user another.
-        let _ = std::os::unix::fs::lchown(&path, Some(user.0), Some(user.1));
-        let is_folder = path.symlink_metadata().map_err(Failure::missing)?.is_dir();
-        if is_folder {
-            for entry in std::fs::read_dir(&path).map_err(Failure::missing)? {
-                waiting.push(entry.map_err(Failure::missing)?.path());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Bytes of base 64; none for anything else.
