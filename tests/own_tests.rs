@@ -25,7 +25,8 @@ fn what_training_never_executes_shows_in_the_fixes_own_tests() {
         return;
     }
     let study = TestStudy::tinynn(&[]);
-    let asked = ["--format", "json", "run", "--workload", "test:pr21", "--runs", "2", "--jobs", "2"];
+    let asked =
+        ["--format", "json", "run", "--workload", "test:pr21", "--runs", "2", "--jobs", "2"];
     let told = study.call(&asked).expect(&[2]);
     assert!(told.err.contains("reproduceml build"), "{}", told.err);
     study.call(&["build", "pr21", "pr36"]).expect(&[0]);

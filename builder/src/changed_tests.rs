@@ -148,8 +148,15 @@ mod tests {
     #[test]
     fn only_plain_paths_are_tests() {
         let files = [
-            "tests/test_a.py", "-c.py", "tests/$(id).py", "../x.py", "/etc/x.py", "a b.py",
-            "test/cpp/api/modules.cpp", "test/cpp/api/support.h", "tests/data.bin",
+            "tests/test_a.py",
+            "-c.py",
+            "tests/$(id).py",
+            "../x.py",
+            "/etc/x.py",
+            "a b.py",
+            "test/cpp/api/modules.cpp",
+            "test/cpp/api/support.h",
+            "tests/data.bin",
         ];
         let chosen = choose(&files.map(str::to_owned));
         assert_eq!(chosen.python, ["tests/test_a.py"]);

@@ -57,6 +57,8 @@ pub struct Reached {
     pub device: Vec<String>,
     /// Kernels that use it.
     pub kernels: BTreeMap<String, Vec<String>>,
+    /// Operators that call it, where it is a method of which names alone do not tell.
+    pub callers: Vec<(String, Vec<String>)>,
     /// Why more may be reached than is named here.
     pub open: Vec<String>,
     /// A function that no other file can call, and its own does not.
@@ -65,6 +67,13 @@ pub struct Reached {
     pub only_frontends: bool,
     /// Nothing outside of files that are compiled for a GPU only.
     pub only_gpu: bool,
+}
+
+impl Reached {
+    /// Whether names lead to so many others that which ones says nothing.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.open.iter().any(|why| why.contains("more than"))
+    }
 }
 
 impl Library {
@@ -226,6 +235,16 @@ impl Index {
             search.step(symbol);
         }
         search.reached
+    }
+
+    /// The operators that a function carries out, with their dispatch keys.
+    pub(crate) fn carried_out_by(&self, function: Symbol) -> &[(String, Option<String>)] {
+        self.operators.get(&function).map_or(&[], Vec::as_slice)
+    }
+
+    /// All sources, by path.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &Units)> {
+        self.files.iter().map(|(path, units)| (path.as_str(), &**units))
     }
 
     /// Files outside of the folders for programs in C++ that include a header from there which

@@ -12,7 +12,7 @@ use crate::index::{Index, Reached, is_header, is_source};
 use crate::operators::{COVERAGE, Namer, silent, traced, unknown};
 use crate::python;
 use crate::schema;
-use crate::units::{Symbol, Unit, UnitKind};
+use crate::units::{Unit, UnitKind};
 
 /// What a part of a fix leads to, before it is held against a trace.
 pub(crate) enum Lead {
@@ -41,14 +41,6 @@ pub(crate) enum Lead {
         /// The file in the installed package.
         installed: String,
     },
-}
-
-/// A changed piece of one file on one side.
-struct Piece {
-    title: String,
-    names: Vec<Symbol>,
-    /// Whether it is a kernel of a GPU.
-    kernel: bool,
 }
 
 impl Namer<'_> {
@@ -215,6 +207,9 @@ impl Namer<'_> {
                     let names = piece.names.iter();
                     reached.device = names.map(|name| symbols.name(*name).to_owned()).collect();
                 }
+                if reached.is_crowded() {
+                    reached.callers = index.callers(&piece, symbols, self.dictionary, &device);
+                }
                 leads.push(Lead::Names { part: format!("{path}: {}", piece.title), reached });
             }
         }
@@ -236,20 +231,20 @@ impl Namer<'_> {
         Ok(index)
     }
 
-    /// The changed pieces of one side of a file.
+    /// The changed functions and entries of one side of a file.
     fn pieces(
         &mut self,
         path: &str,
         content: &[u8],
         lines: &[u32],
         index: &Index,
-    ) -> Result<Vec<Piece>, Box<Evidence>> {
+    ) -> Result<Vec<Unit>, Box<Evidence>> {
         let units = self.library.read(content, self.dictionary);
-        let mut found: Vec<Piece> = Vec::new();
+        let mut found: Vec<Unit> = Vec::new();
         let mut add = |unit: &Unit| {
-            let Unit { title, names, kernel, .. } = unit;
-            if !found.iter().any(|piece| piece.title == *title && piece.names == *names) {
-                found.push(Piece { title: title.clone(), names: names.clone(), kernel: *kernel });
+            let known = |piece: &Unit| (&piece.title, &piece.names) == (&unit.title, &unit.names);
+            if !found.iter().any(known) {
+                found.push(unit.clone());
             }
         };
         for line in lines.iter().copied().filter(|line| !units.is_silent(*line)) {

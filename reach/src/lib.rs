@@ -21,6 +21,7 @@ pub mod index;
 mod kernels;
 mod leads;
 pub mod lines;
+mod methods;
 pub mod operators;
 mod python;
 mod schema;

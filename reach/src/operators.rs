@@ -163,8 +163,7 @@ impl<'a> Namer<'a> {
         };
         let mut unseen: Vec<&str> = Vec::new();
         let mut idle: Vec<String> = Vec::new();
-        let crowded = reached.open.iter().any(|why| why.contains("more than"));
-        if !crowded {
+        if !reached.is_crowded() {
             for (operator, path) in &reached.operators {
                 let (ran, known) = trace.operator(operator);
                 if ran {
@@ -216,6 +215,12 @@ impl<'a> Namer<'a> {
                     unseen.push(binding);
                 }
             }
+        }
+        if let Some((operator, path)) =
+            reached.callers.iter().find(|(operator, _)| trace.operator(operator).0)
+        {
+            let reason = format!("the workload executes {operator}, which calls it{}", way(path));
+            return traced(part, Answer::MayDiffer, &reason);
         }
         if let Some(why) = reached.open.first() {
             return unknown(&part, why.clone(), COVERAGE);

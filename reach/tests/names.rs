@@ -58,9 +58,20 @@ const FILES: &[(&str, &str)] = &[
     (
         "src/native/relu.cpp",
         "namespace toy { namespace native {\nstatic float cut(float x) {\n  return x > 0 ? x : 0;\n}\n\
-         Tensor relu(Tensor a) {\n  return map(a, cut);\n}\n\
+         Tensor relu(Tensor a) {\n  auto it = Iter::unary(a);\n  return map(a, cut);\n}\n\
          Tensor sort(Tensor a) {\n  return at::relu(a);\n}\n\
          Tensor fresh(Tensor a) {\n  return sort(a);\n}\n}}\n",
+    ),
+    (
+        "src/native/iter.h",
+        "class Iter {\n  void build();\n  void idle();\n  static Iter unary(Tensor a);\n};\n\
+         DECLARE_STUB(void(*)(Iter&, int), fill_stub);\n",
+    ),
+    (
+        "src/native/iter.cpp",
+        "#include \"iter.h\"\nnamespace toy {\nvoid Iter::build() {\n  size = 1;\n}\n\
+         void Iter::idle() {\n  size = 2;\n}\nIter Iter::unary(Tensor a) {\n  Iter it;\n  \
+         it.build();\n  return it;\n}\n}\n",
     ),
     ("src/auto.cpp", "Tensor pow_back(Tensor g, Tensor a) {\n  return g * a;\n}\n"),
     (
@@ -127,10 +138,16 @@ fn commit(repository: &Repository, files: &[(String, String)]) -> git2::Oid {
 
 /// A fix that replaces `from` by `to` in one file.
 fn fix(path: &str, from: &str, to: &str) -> Toy {
+    fix_among(Vec::new(), path, from, to)
+}
+
+/// The same in a framework that has further files.
+fn fix_among(further: Vec<(String, String)>, path: &str, from: &str, to: &str) -> Toy {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::init(folder.path()).unwrap();
     let mut files: Vec<(String, String)> =
         FILES.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
+    files.extend(further);
     let buggy = commit(&repository, &files);
     let file = files.iter_mut().find(|(name, _)| name == path).unwrap();
     assert!(file.1.contains(from), "{path} has no `{from}`");
@@ -207,6 +224,25 @@ fn where_names_stop_to_tell_it_says_so() {
         assert_eq!(found, Answer::Unknown, "{path}: {from} -> {to}: {reason}");
         assert!(reason.contains(why), "{path}: {reason}");
     }
+}
+
+#[test]
+fn of_a_class_that_everything_uses_the_called_methods_still_tell() {
+    // So many users that names lead everywhere.
+    let many: String =
+        (0..400).map(|n| format!("int use_{n}(Iter& it) {{\n  return {n};\n}}\n")).collect();
+    let many = || vec![("src/native/many.cpp".to_owned(), many.clone())];
+    let iter = "src/native/iter.cpp";
+    let found = judge_with(&fix_among(many(), iter, "size = 1", "size = 4"), &trace());
+    assert_eq!(found.answer, Answer::MayDiffer, "{}", found.reason);
+    let way = "relu, which calls it (by way of Iter::build, Iter::unary, relu)";
+    assert!(found.reason.contains(way), "{}", found.reason);
+    // What nothing calls by name, and what runs nowhere, is not known from that.
+    let found = judge_with(&fix_among(many(), iter, "size = 2", "size = 4"), &trace());
+    assert_eq!(found.answer, Answer::Unknown, "{}", found.reason);
+    let idle = Trace { operators: Default::default(), ..trace() };
+    let found = judge_with(&fix_among(many(), iter, "size = 1", "size = 4"), &idle);
+    assert_eq!(found.answer, Answer::Unknown, "{}", found.reason);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `pack`: a study as one archive; `check`: whether an archive's tables follow from its runs.
 
-pub mod args;
 mod again;
+pub mod args;
 mod check;
 mod compare;
 mod grade;
