@@ -549,7 +549,9 @@ async fn a_page_loaded_at_the_word_of_a_change_shows_it() {
     std::fs::write(folder.join(".part-log.zst"), "").unwrap();
     until(&mut reader, "event: change");
     for step in 0..4 {
-        // The page before the change is kept for a moment; it must not be given after it.
+        // The page before the change is kept for a moment; it must not be given after it. What
+        // is written this late is noticed while that page would still do.
+        tokio::time::sleep(Duration::from_millis(450)).await;
         let _ = get(served.address(), "/");
         let note =
             serde_json::json!({"what": format!("step {step}"), "process": std::process::id()});
