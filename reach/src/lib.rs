@@ -17,6 +17,7 @@ mod cpp;
 pub mod dictionary;
 mod error;
 pub mod findings;
+mod follow;
 pub mod index;
 mod kernels;
 mod leads;
