@@ -158,8 +158,9 @@ pub struct InitArgs {
     /// The framework's repository on GitHub, as OWNER/NAME.
     #[arg(long)]
     pub repository: Option<String>,
-    /// Start from a study's definition: a folder with a study.toml.
-    #[arg(long, value_name = "DIR", conflicts_with = "framework")]
+    /// Start from a study's definition: a folder with a study.toml, or the name of one that comes
+    /// with the program (`pytorch-1.1-1.6`, `quick-pytorch`, `quick-tinynn`).
+    #[arg(long, value_name = "DIR|NAME", conflicts_with = "framework")]
     pub from: Option<PathBuf>,
     /// The number that all seeds are derived from; else one is drawn.
     #[arg(long)]

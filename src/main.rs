@@ -8,6 +8,7 @@ mod dashboard;
 mod design;
 mod diff;
 mod doctor;
+mod embedded;
 mod failure;
 mod gc;
 mod home;
