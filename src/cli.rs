@@ -102,7 +102,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Keep artifacts, predictions and notes in a store that several machines share.
     Store(StoreArgs),
-    /// Remove old things that no result rests on: artifacts, logs, what nights said.
+    /// Remove old things that no result rests on: artifacts, logs, images, what nights said.
     Gc(GcArgs),
     /// Print the completions of a shell.
     Completions {
@@ -341,7 +341,7 @@ pub struct AccessArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// A PEM file with the server's certificate, and after it those that signed it: addresses of
-    /// TCP then speak TLS.
+    /// TCP then speak TLS, and a dashboard away from this machine speaks HTTPS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// A PEM file with the certificate's private key.

@@ -6,6 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The kind of comparisons of an artifact with itself.
+pub(crate) const CONTROL: &str = "aa";
+
 /// The analysis.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Analysis {
@@ -114,13 +117,14 @@ impl Analysis {
         Ok(Some(analysis))
     }
 
-    /// The conclusion about a bug's comparison of a kind (`bug`, `artificial`, `aa`); any without.
-    pub fn verdict(&self, bug: &str, kind: Option<&str>) -> Option<&VerdictEntry> {
-        let mut of = self.verdicts.iter().filter(|entry| entry.bug == bug);
-        match kind {
-            Some(kind) => of.find(|entry| entry.kind == kind),
-            None => of.min_by_key(|entry| entry.kind == "aa"),
-        }
+    /// The conclusion about a bug's comparison of a kind (`bug`, `artificial`, `aa`).
+    pub fn verdict(&self, bug: &str, kind: &str) -> Option<&VerdictEntry> {
+        self.verdicts.iter().find(|entry| entry.bug == bug && entry.kind == kind)
+    }
+
+    /// The conclusion about a bug. What an artifact shows against itself is none.
+    pub fn verdict_of(&self, bug: &str) -> Option<&VerdictEntry> {
+        self.verdicts.iter().find(|entry| entry.bug == bug && entry.kind != CONTROL)
     }
 
     /// The tests of a bug's comparison.
