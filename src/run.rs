@@ -91,8 +91,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let config = access::apply(&args.access, launching.config.clone())?;
     let dashboard = match args.dashboard {
         Some(address) => {
-            let token = config.token.clone();
-            let handle = crate::dashboard::start(study.clone(), address, token).await?;
+            let handle = crate::dashboard::start(study.clone(), address, &config).await?;
             progress.line(&format!("dashboard at {}", handle.url()));
             Some(handle)
         }
