@@ -301,3 +301,21 @@ fn what_lies_in_the_folder_is_never_lost() {
     assert!(study.join("study.toml").is_file());
     assert!(!machine.folder.path().join("study.part").exists());
 }
+
+#[test]
+fn a_dry_run_asks_the_real_program_what_it_would_do() {
+    let machine = Machine::new(&["docker", "git"], &["nvidia-smi"]);
+    machine.put(
+        "target/release/reproduceml",
+        &format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_reproduceml")),
+    );
+    let study = machine.study();
+    common::call(&["init", &study, "--from", "pytorch-1.1-1.6"]).expect(&[0]);
+    let before = std::fs::read(machine.folder.path().join("study/study.toml")).unwrap();
+    let told = machine.call(&["--dry-run", "--device", "cpu"]).expect(&[0]);
+    assert_eq!(told.out.lines().count(), STAGES.len(), "{}", told.out);
+    // Nothing is built yet, which is as far as a plan of runs goes.
+    assert!(told.err.contains("run `reproduceml build` first"), "{}", told.err);
+    assert_eq!(std::fs::read(machine.folder.path().join("study/study.toml")).unwrap(), before);
+    assert!(!machine.folder.path().join("study/artifacts").exists());
+}
