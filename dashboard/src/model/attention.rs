@@ -53,7 +53,7 @@ pub(crate) fn attention(snapshot: &Snapshot) -> Vec<Attention> {
             add("control", &bug, what.into(), &entry.reason, "verdict");
         }
     }
-    for (bug, evaluation, record) in &snapshot.builds {
+    for (bug, evaluation, record) in snapshot.all_builds() {
         if let ArtifactStatus::Failed { class, line } = &record.status {
             add("build", bug, format!("{evaluation}: {class}"), line, "artifacts");
         }
