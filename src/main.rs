@@ -8,6 +8,8 @@ mod dashboard;
 mod design;
 mod diff;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod embedded;
 mod failure;
 mod gc;

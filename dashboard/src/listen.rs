@@ -67,7 +67,11 @@ impl Dashboard {
         let tls = config.tls.clone().map(TlsAcceptor::from);
         let scheme = if tls.is_some() { "https" } else { "http" };
         let app = App::new(study, config, address, stopped.clone())?;
-        let router = routes::router(Arc::new(app));
+        let app = Arc::new(app);
+        // The first visitor need not wait for the corpus; that it cannot be read is told to them.
+        let first = Arc::clone(&app);
+        tokio::spawn(async move { first.work(|app| app.snapshot().map(drop)).await });
+        let router = routes::router(app);
         let task = tokio::spawn(accept(listener, tls, router, stopped));
         Ok(Handle { address, scheme, stop, task })
     }
