@@ -11,6 +11,7 @@ mod doctor;
 mod failure;
 mod gc;
 mod home;
+mod hosts;
 mod init;
 mod label;
 mod manual;
