@@ -142,10 +142,15 @@ pub async fn launching(
     Ok(Launching::elsewhere(AnyLauncher::Slurm(Box::new(launcher)), config))
 }
 
-/// The bugs of a plan that have finished runs, which others would have to match.
+/// The bugs that have finished runs, which others would have to match: those of a plan, and all
+/// that earlier calls planned, whose record is kept with theirs.
 pub fn begun(store: &Store, plan: &Plan) -> Result<BTreeSet<String>, Failure> {
     let mut begun = BTreeSet::new();
-    for (experiment, _) in &plan.experiments {
+    let active = store.active_experiments()?;
+    for (experiment, _) in plan.experiments.iter().chain(&active) {
+        if begun.contains(experiment.bug.as_str()) {
+            continue;
+        }
         let runs = store.runs(&experiment.id())?;
         if runs.iter().any(|run| run.status == RunStatus::Finished) {
             begun.insert(experiment.bug.to_string());

@@ -24,7 +24,7 @@ fn policy(study: &Study) -> Result<&DockerPolicy, Failure> {
     study.config.docker.as_ref().ok_or_else(|| {
         Failure::input(anyhow!(
             "--executor hosts: study.toml has no [docker]; expected `hosts = [\"ssh://USER@HOST\"]` \
-             there (docs/guide/cluster.md)"
+             there (docs/guide/hosts.md)"
         ))
     })
 }

@@ -258,7 +258,7 @@ impl Common {
     fn spec(&self, command: &[&str]) -> ContainerSpec {
         let mut spec = ContainerSpec::new(&self.image, command, (0, 0))
             .label(STUDY_LABEL, &self.label)
-            .label("reproduceml.stage", "run");
+            .label("reproduceml.stage", "bring");
         spec.limits.time = Some(PATIENCE);
         spec
     }

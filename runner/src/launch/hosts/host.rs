@@ -213,6 +213,8 @@ impl Host {
 
     /// Makes it ready and watches it, for as long as the call lasts.
     pub(super) async fn keep(self: Arc<Self>, common: Arc<Common>, docker: Option<Docker>) {
+        // Said once, not every time that it is tried again; of one without a connection it was said.
+        let mut told = docker.is_none();
         let mut docker = docker;
         let mut time = 0;
         loop {
@@ -233,13 +235,17 @@ impl Host {
                         (common.tell)(&format!("host {} is back", self.setup.name));
                     }
                     self.watch(&ready, &common).await;
+                    told = true;
                     if matches!(self.inner().state, State::Down { for_good: true, .. }) {
                         return;
                     }
                 }
                 Err(Trouble::Passing(why)) => {
-                    tracing::debug!("host {}: {why}", self.setup.name);
-                    self.set_down(None, &why, false);
+                    if self.set_down(None, &why, false) && !told {
+                        let name = &self.setup.name;
+                        (common.tell)(&format!("host {name} takes no runs yet: {why}"));
+                        told = true;
+                    }
                 }
                 Err(trouble @ (Trouble::ForGood(_) | Trouble::Here(_))) => {
                     let why = match trouble {
@@ -285,8 +291,9 @@ impl Host {
         time: u64,
     ) -> Result<Ready, Trouble> {
         // What an earlier call, or this one before the host was lost, left running.
-        let labels = [(STUDY_LABEL, common.label.as_str()), ("reproduceml.stage", "run")];
-        let left = docker.remove_leftovers(&labels).await?.len();
+        let labels = |stage| [(STUDY_LABEL, common.label.as_str()), ("reproduceml.stage", stage)];
+        docker.remove_leftovers(&labels("bring")).await?;
+        let left = docker.remove_leftovers(&labels("run")).await?.len();
         if left > 0 {
             let name = &self.setup.name;
             (common.tell)(&format!("{left} containers that were left on host {name} are removed"));
@@ -338,35 +345,25 @@ impl Drop for Held {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
+impl Host {
+    /// Pretends that the host is ready, for tests of what rests on that.
+    pub(super) fn pretend(&self, docker: &Docker, class: &str, jobs: usize, time: u64) -> Arc<Ready> {
+        let ready = Arc::new(Ready {
+            docker: docker.clone(),
+            class: Class(BTreeMap::from([("class".to_owned(), class.to_owned())])),
+            time,
+            folders: tokio::sync::Mutex::default(),
+            images: tokio::sync::Mutex::default(),
+            reaches: OnceCell::new(),
+        });
+        let mut inner = self.inner();
+        inner.jobs = jobs;
+        inner.state = State::Ready(ready.clone());
+        ready
+    }
 
-    impl Host {
-        /// Pretends that the host is ready; there is no daemon behind it.
-        pub(in crate::launch::hosts) fn pretend(
-            &self,
-            docker: &Docker,
-            class: &str,
-            jobs: usize,
-            time: u64,
-        ) -> Arc<Ready> {
-            let ready = Arc::new(Ready {
-                docker: docker.clone(),
-                class: Class(BTreeMap::from([("class".to_owned(), class.to_owned())])),
-                time,
-                folders: tokio::sync::Mutex::default(),
-                images: tokio::sync::Mutex::default(),
-                reaches: OnceCell::new(),
-            });
-            let mut inner = self.inner();
-            inner.jobs = jobs;
-            inner.state = State::Ready(ready.clone());
-            drop(inner);
-            ready
-        }
-
-        pub(in crate::launch::hosts) fn pretend_lost(&self, ready: &Ready, for_good: bool) {
-            self.set_down(Some(ready), "gone", for_good);
-        }
+    /// Pretends that it is lost.
+    pub(super) fn pretend_lost(&self, ready: &Ready, for_good: bool) {
+        assert!(self.set_down(Some(ready), "gone", for_good));
     }
 }

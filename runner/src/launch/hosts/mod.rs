@@ -142,6 +142,9 @@ pub struct HostsLauncher {
     keepers: Vec<JoinHandle<()>>,
 }
 
+/// How long hosts may take at the end of a call.
+const LAST_MOMENT: Duration = Duration::from_secs(10);
+
 /// Where bugs are recorded in a study.
 const RECORD: &str = "hosts/placed.json";
 
@@ -209,7 +212,10 @@ impl HostsLauncher {
             keeper.abort();
         }
         join_all(self.hosts.iter().filter_map(|host| host.ready()).map(|ready| async move {
-            if let Err(error) = ready.docker.remove_volume(&self.common.arrays()).await {
+            // What is not removed in time, the next call removes.
+            let arrays = self.common.arrays();
+            let removed = ready.docker.remove_volume(&arrays);
+            if let Ok(Err(error)) = tokio::time::timeout(LAST_MOMENT, removed).await {
                 tracing::debug!("{error}");
             }
         }))

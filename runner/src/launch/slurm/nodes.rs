@@ -247,6 +247,6 @@ mod tests {
         let all = nodes.classes().map(|(class, _)| (class.clone(), String::new())).collect();
         assert_eq!(placed.choose("pr9", &nodes, &all).unwrap(), None);
         std::fs::write(&path, "no json").unwrap();
-        assert!(Placed::read(path, &begun).is_err());
+        assert!(Placed::<Class>::read(path, &begun).is_err());
     }
 }
