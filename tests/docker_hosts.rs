@@ -20,7 +20,7 @@ use study::Study;
 
 /// Nothing but a Python and what it loads: a tenth of the toolchain's image, in two layers.
 const SMALL: &str = r"
-RUN mkdir -p /small/usr/lib/x86_64-linux-gnu && cd /small && cp -a /bin /lib /lib64 . \
+RUN mkdir -p /small/usr/lib/x86_64-linux-gnu && mkdir -m 1777 /small/tmp && cd /small && cp -a /bin /lib /lib64 . \
  && cp -a --parents /usr/bin/python3* /usr/lib/python3.* . \
  && cp -a --parents /usr/lib64 . 2>/dev/null; \
     cd /usr/lib/x86_64-linux-gnu && cp -a ld-linux* libgcc_s* lib[bcdeflmnprstuz]*.so.* /small$PWD/ \
