@@ -100,10 +100,10 @@ pub fn analyse_study(
     known_faults(&analysis, rules)?;
     let file = study.analysis_file();
     let table = file.with_file_name("results.csv");
-    output::write_file(&table, &results.csv().map_err(Failure::input)?)?;
-    output::write_file(&file.with_file_name("tests.csv"), render::csv(&analysis).as_bytes())?;
+    output::write_with(&table, |out| results.csv_to(out).map_err(std::io::Error::other))?;
+    output::write_with(&file.with_file_name("tests.csv"), |out| render::csv_to(&analysis, out))?;
     // Last: `status` takes it as the sign that the analysis is done.
-    output::write_file(&file, render::json(&analysis).as_bytes())?;
+    output::write_with(&file, |out| render::json_to(&analysis, out))?;
     Ok((results, analysis))
 }
 

@@ -37,7 +37,8 @@ fn kill_after(study: &TestStudy, wanted: usize) {
     let mut child =
         study.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
-    while looks(study).len() < wanted && begin.elapsed() < Duration::from_secs(120) {
+    let there = || study.path().join("design/design.json").exists() && looks(study).len() >= wanted;
+    while !there() && begin.elapsed() < Duration::from_secs(120) {
         std::thread::sleep(Duration::from_millis(20));
     }
     // Into the runs that lead to the next look.

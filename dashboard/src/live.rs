@@ -13,7 +13,7 @@ use study::{ArtifactId, ExperimentId, RunKey, RunStatus};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::ansi;
-use crate::app::{App, Version};
+use crate::app::{App, FRESH, Version};
 use crate::error::Problem;
 use crate::log::Log;
 use crate::query::Parameters;
@@ -43,10 +43,10 @@ fn stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static
 }
 
 /// Waits a moment; whether the dashboard goes on.
-async fn pause(app: &App) -> bool {
+async fn pause(app: &App, moment: Duration) -> bool {
     let mut stopped = app.stopped.clone();
     tokio::select! {
-        () = tokio::time::sleep(LOOK) => true,
+        () = tokio::time::sleep(moment) => true,
         _ = stopped.wait_for(|stopped| *stopped) => false,
     }
 }
@@ -64,11 +64,15 @@ pub(crate) async fn changes(State(app): State<Arc<App>>) -> Response {
             if let Ok(version) = app.work(App::version).await
                 && seen != Some(version)
             {
+                // A page that is loaded at this word must not be one from before the change.
+                if seen.is_some() && !pause(&app, FRESH).await {
+                    return None;
+                }
                 seen = Some(version);
                 let event = Event::default().event("change").data(format!("{version:016x}"));
                 return Some((Ok(event), (app, seen, permit)));
             }
-            if !pause(&app).await {
+            if !pause(&app, LOOK).await {
                 return None;
             }
         }
@@ -198,7 +202,7 @@ fn follow(
                 }
                 Err(_) => {}
             }
-            if !pause(&at.app).await {
+            if !pause(&at.app, LOOK).await {
                 return None;
             }
         }

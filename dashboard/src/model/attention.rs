@@ -46,7 +46,7 @@ pub(crate) fn attention(snapshot: &Snapshot) -> Vec<Attention> {
             add("invalid", &bug, "no sound verdict".into(), &entry.reason, "verdict");
         }
     }
-    for (bug, evaluation, record) in &snapshot.builds {
+    for (bug, evaluation, record) in snapshot.all_builds() {
         if let ArtifactStatus::Failed { class, line } = &record.status {
             add("build", bug, format!("{evaluation}: {class}"), line, "artifacts");
         }

@@ -80,7 +80,7 @@ pub(super) fn page(
             } @else if let Some(state) = active.first() {
                 section aria-labelledby="runs" {
                     h2 #runs { "Runs" }
-                    p { "Only one side is planned: " (experiment_link(&state.experiment.id())) "." }
+                    p { "Only one side is planned: " (experiment_link(&state.id)) "." }
                 }
             }
             (artifacts(app, snapshot, bug))
@@ -286,7 +286,7 @@ fn artifacts(app: &App, snapshot: &Snapshot, bug: &BugId) -> Markup {
                     a href={ "/builds/" (building.id) "/log" } { "follow its log" } }
             }
             div.two {
-                @for (evaluation, record) in builds { (artifact(app, evaluation, record)) }
+                @for (evaluation, record) in builds { (artifact(app, *evaluation, record)) }
             }
         }
     }
@@ -395,8 +395,8 @@ fn experiments(snapshot: &Snapshot, bug: &BugId, pair: Option<&(Side, Side)>) ->
         section aria-labelledby="experiments" {
             h2 #experiments { "Experiments" }
             ul.plain {
-                @for state in &all {
-                    li { (experiment_link(&state.experiment.id())) " " (state.experiment.evaluation) ", "
+                @for state in all {
+                    li { (experiment_link(&state.id)) " " (state.experiment.evaluation) ", "
                         (state.finished) " of " (state.target) " runs"
                         @if !state.active { span.quiet { ", of an earlier plan" } } }
                 }
