@@ -15,6 +15,7 @@ use crate::cluster;
 use crate::design::{self, Costs, Looks, Standing};
 use crate::failure::Failure;
 use crate::home::Home;
+use crate::hosts;
 use crate::output::{self, Rows};
 use crate::places::{self, Launching};
 use crate::progress::Progress;
@@ -45,6 +46,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     if args.dry_run {
         let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
         print_plan(cli, &study, &plan, options.jobs, costs.as_ref())?;
+        hosts::preview(args, &study, &plan)?;
         return cluster::preview(&args.place, &study, &home, &plan);
     }
     if args.plan_only {
@@ -66,6 +68,9 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     } else if args.place.executor == Executor::Slurm {
         let certified = args.access.tls_cert.is_some();
         cluster::launching(&args.place, &study, &store, &home, &plan, certified).await?
+    } else if args.place.executor == Executor::Hosts {
+        let certified = args.access.tls_cert.is_some();
+        hosts::launching(args, &study, &store, &home, &plan, certified).await?
     } else {
         Launching::at(&args.place, &study).await?
     };
@@ -91,8 +96,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let config = access::apply(&args.access, launching.config.clone())?;
     let dashboard = match args.dashboard {
         Some(address) => {
-            let token = config.token.clone();
-            let handle = crate::dashboard::start(study.clone(), address, token).await?;
+            let handle = crate::dashboard::start(study.clone(), address, &config).await?;
             progress.line(&format!("dashboard at {}", handle.url()));
             Some(handle)
         }
@@ -100,6 +104,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     };
     let config = cluster::secured(config)?;
     let launcher = &launching.launcher;
+    let on_hosts = args.place.executor == Executor::Hosts;
+    let options = if on_hosts { hosts::unbounded(&options) } else { options };
     let again = study.clone();
     let summary = match &mut looks {
         None => {
@@ -116,6 +122,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
             })?
         }
     };
+    launcher.finish().await;
     if let Some(dashboard) = dashboard {
         dashboard.shutdown().await;
     }
@@ -167,6 +174,9 @@ fn overrides(args: &RunArgs) -> Result<Overrides, Failure> {
 fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<RunOptions, Failure> {
     if args.place.executor == Executor::Slurm {
         return cluster::options(study, args, home);
+    }
+    if args.place.executor == Executor::Hosts {
+        return hosts::options(study, args, home);
     }
     settings(study, args.jobs, &args.gpus, home, plan)
 }

@@ -20,6 +20,7 @@ mod failure;
 pub mod gc;
 mod identity;
 mod image;
+mod images;
 mod inspect;
 mod layout;
 mod lock;
@@ -59,6 +60,9 @@ pub use failure::{Failure, FailureClass};
 pub use gc::Garbage;
 pub use identity::{Identity, ReleaseIdentity};
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, ToolchainImage, prepare};
+pub use images::{
+    HELD_LABEL, UnusedImage, hold as hold_image, remove as remove_image, unused as unused_images,
+};
 pub use inspect::{
     Difference, FailureCount, Verification, collect_garbage, difference, report, verify,
 };

@@ -136,6 +136,24 @@ impl TestStudy {
     }
 }
 
+impl Drop for TestStudy {
+    /// Takes the study's names from the images that it held.
+    fn drop(&mut self) {
+        if !self.path().join("toolchains.lock").is_file() {
+            return;
+        }
+        let Ok(study) = study::Study::open(&self.path()) else { return };
+        let reference = format!("reference=reproduceml/held:{}-*", builder::study_mark(&study));
+        let list = Command::new("docker")
+            .args(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &reference])
+            .output();
+        let names = list.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        for name in names.unwrap_or_default().lines() {
+            let _ = Command::new("docker").args(["rmi", name]).output();
+        }
+    }
+}
+
 /// Whether Docker can be used; if not, says so aloud, and fails where it is required.
 pub fn docker(test: &str) -> bool {
     let info = Command::new("docker").arg("info").output();
