@@ -130,6 +130,7 @@ pub fn parse(text: &str, ended: Option<&str>) -> Result<Vec<TestResult>, String>
 
 #[cfg(test)]
 mod tests {
+    use study::own_tests::OwnTests;
     use study::{BugId, Verdict};
 
     use super::*;

@@ -75,8 +75,11 @@ pub fn conclude(
     found
 }
 
-/// Everything that is recorded as found, with what the kept runs show, or why they show nothing.
-pub fn again(study: &Study) -> Result<Vec<(OwnTests, Result<OwnTests, String>)>, Failure> {
+/// What is recorded as found, and what the kept runs show, or why they show nothing.
+pub type Again = (OwnTests, Result<OwnTests, String>);
+
+/// Everything that is recorded as found, concluded again.
+pub fn again(study: &Study) -> Result<Vec<Again>, Failure> {
     let recorded = kept::read(study).map_err(Failure::input)?;
     if recorded.is_empty() {
         return Ok(Vec::new());
