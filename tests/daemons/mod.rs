@@ -141,7 +141,10 @@ impl Daemon {
             .arg(format!("--host=tcp://127.0.0.1:{}", self.port))
             .arg(format!("--host=unix://{}", at("docker.sock")))
             .args(["--tlsverify", "--bridge", &self.bridge.name])
-            .args(["--storage-driver", if overlay(self.folder.path()) { "overlay2" } else { "vfs" }])
+            .args([
+                "--storage-driver",
+                if overlay(self.folder.path()) { "overlay2" } else { "vfs" },
+            ])
             .args(["--iptables=false", "--ip-forward=false", "--ip-masq=false"])
             .args(["--tlscacert", &at("ca.pem"), "--tlscert", &at("server.pem")])
             .args(["--tlskey", &at("server-key.pem"), "--data-root", &at("data")])
@@ -226,7 +229,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.process.is_some() {
+        if let Some(process) = &self.process {
+            // One that was stopped would answer nothing.
+            signal("-CONT", &process.id().to_string());
             let left = self.ask(&["ps", "-aq"]);
             if !left.is_empty() {
                 let mut arguments = vec!["rm", "-f"];
@@ -286,7 +291,7 @@ impl Ssh {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
-             PidFile none\nMaxStartups 100\nSetEnv DOCKER_HOST={}\n",
+             PidFile none\nSetEnv DOCKER_HOST={}\n",
             at("host"),
             at("user.pub"),
             daemon.unix()

@@ -144,12 +144,13 @@ impl Common {
             } else {
                 Vec::new()
             };
-            let sent = self.send(ready, &volume, &tree, &arrived).await.map_err(|trouble| {
-                match trouble {
-                    Trouble::Here(LaunchError::Log(error)) => unreadable(error),
-                    trouble => trouble,
-                }
-            })?;
+            let sent =
+                self.send(ready, &volume, &tree, &arrived).await.map_err(
+                    |trouble| match trouble {
+                        Trouble::Here(LaunchError::Log(error)) => unreadable(error),
+                        trouble => trouble,
+                    },
+                )?;
             self.arrive(ready, &volume, &["finish", &tree.digest]).await?;
             docker.make_volume(&whole, &labels).await?;
             self.sent.fetch_add(sent, Ordering::Relaxed);

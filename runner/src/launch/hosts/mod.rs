@@ -273,7 +273,9 @@ impl HostsLauncher {
 fn named(server: &str, name: &str) -> String {
     let port = name.rsplit_once(':').map(|(name, port)| (name, port.parse::<u16>()));
     match (server.split_once(':'), port) {
-        (Some((scheme, _)), Some((name, Ok(port)))) if !name.contains(':') | name.ends_with(']') => {
+        (Some((scheme, _)), Some((name, Ok(port))))
+            if !name.contains(':') | name.ends_with(']') =>
+        {
             format!("{scheme}:{name}:{port}")
         }
         _ => reached_as(server, Some(name)),
@@ -339,7 +341,10 @@ impl Launcher for HostsLauncher {
             };
             let trouble = tokio::select! {
                 ended = self.on(host, &ready, launch, log, cancel) => match ended {
-                    Ok(exit) => return Ok(exit),
+                    Ok(exit) => {
+                        host.went_well();
+                        return Ok(exit);
+                    }
                     Err(trouble) => trouble,
                 },
                 () = host.lost(&ready) => Trouble::Passing(host.why()),
