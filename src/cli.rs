@@ -102,7 +102,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Keep artifacts, predictions and notes in a store that several machines share.
     Store(StoreArgs),
-    /// Remove old things that no result rests on: artifacts, logs, what nights said.
+    /// Remove old things that no result rests on: artifacts, logs, images, what nights said.
     Gc(GcArgs),
     /// Print the completions of a shell.
     Completions {
@@ -158,8 +158,9 @@ pub struct InitArgs {
     /// The framework's repository on GitHub, as OWNER/NAME.
     #[arg(long)]
     pub repository: Option<String>,
-    /// Start from a study's definition: a folder with a study.toml.
-    #[arg(long, value_name = "DIR", conflicts_with = "framework")]
+    /// Start from a study's definition: a folder with a study.toml, or the name of one that comes
+    /// with the program (`pytorch-1.1-1.6`, `quick-pytorch`, `quick-tinynn`).
+    #[arg(long, value_name = "DIR|NAME", conflicts_with = "framework")]
     pub from: Option<PathBuf>,
     /// The number that all seeds are derived from; else one is drawn.
     #[arg(long)]
@@ -341,7 +342,7 @@ pub struct AccessArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// A PEM file with the server's certificate, and after it those that signed it: addresses of
-    /// TCP then speak TLS.
+    /// TCP then speak TLS, and a dashboard away from this machine speaks HTTPS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// A PEM file with the certificate's private key.

@@ -96,8 +96,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let config = access::apply(&args.access, launching.config.clone())?;
     let dashboard = match args.dashboard {
         Some(address) => {
-            let token = config.token.clone();
-            let handle = crate::dashboard::start(study.clone(), address, token).await?;
+            let handle = crate::dashboard::start(study.clone(), address, &config).await?;
             progress.line(&format!("dashboard at {}", handle.url()));
             Some(handle)
         }
@@ -190,6 +189,18 @@ pub fn settings(
     home: &Home,
     plan: &Plan,
 ) -> Result<RunOptions, Failure> {
+    let cuda = plan.experiments.iter().any(|(experiment, _)| experiment.device == "cuda");
+    let (jobs, gpus) = parallel(study, asked_jobs, asked_gpus, cuda)?;
+    Ok(RunOptions { jobs, client: home.client(), gpus })
+}
+
+/// How many runs go at the same time, and on which GPUs.
+pub fn parallel(
+    study: &Study,
+    asked_jobs: Option<u32>,
+    asked_gpus: &[String],
+    cuda: bool,
+) -> Result<(usize, Vec<String>), Failure> {
     let mut gpus = asked_gpus.to_vec();
     if gpus.is_empty() {
         gpus.push("0".to_owned()); // Where study.toml asks for `cuda` and nobody says which.
@@ -205,12 +216,12 @@ pub fn settings(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs as usize,
     };
-    if plan.experiments.iter().any(|(experiment, _)| experiment.device == "cuda") {
+    if cuda {
         // A GPU takes one run at a time; as many run together as there are GPUs.
         let asked = asked_jobs.map_or(gpus.len(), |_| jobs);
         jobs = asked.min(gpus.len());
     }
-    Ok(RunOptions { jobs, client: home.client(), gpus })
+    Ok((jobs, gpus))
 }
 
 /// Says what happens to runs.

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::ansi;
 use crate::app::{App, FRESH, Version};
 use crate::error::Problem;
-use crate::log::Log;
+use crate::log::{Follower, Log};
 use crate::query::Parameters;
 
 /// How often the study is looked at for a stream.
@@ -138,6 +138,8 @@ struct Position {
     app: Arc<App>,
     followed: Followed,
     from: u64,
+    /// The open log; none before the first look and after trouble.
+    follower: Option<Follower>,
     ended: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -156,7 +158,14 @@ fn follow(
         let from = seen.or(parameters.number("from", 0, u64::MAX)?).unwrap_or(0);
         parameters.end("from")?;
         let permit = room(&app)?;
-        Ok::<_, Problem>(Position { app, followed, from, ended: false, _permit: permit })
+        Ok::<_, Problem>(Position {
+            app,
+            followed,
+            from,
+            follower: None,
+            ended: false,
+            _permit: permit,
+        })
     };
     let start = match started() {
         Ok(start) => start,
@@ -168,28 +177,25 @@ fn follow(
                 return None;
             }
             let (followed, from) = (at.followed.clone(), at.from);
+            let follower = at.follower.take();
             let read = at.app.work(move |app| {
+                // Whether it grows is asked before it is read: what was written by then is read.
                 let Some(log) = followed.log(app)? else { return Ok(None) };
-                let page = log.page(from, LINES).map_err(Problem::internal)?;
-                Ok(Some((log.growing, page)))
+                look(&log, follower, from).map(Some).map_err(Problem::internal)
             });
             match read.await {
-                Ok(Some((growing, page))) => {
-                    at.from = page.first + page.lines.len() as u64;
-                    // Half of a line is shown when it is whole, or when the log has ended.
-                    let mut lines = page.lines;
-                    if growing && at.from == page.total && !page.whole && lines.pop().is_some() {
-                        at.from -= 1;
-                    }
-                    if !lines.is_empty() {
-                        let first = at.from - lines.len() as u64;
+                Ok(Some(look)) => {
+                    at.from = look.follower.number();
+                    at.follower = Some(look.follower);
+                    if !look.lines.is_empty() {
+                        let first = at.from - look.lines.len() as u64;
                         let event = Event::default()
                             .event("lines")
                             .id(at.from.to_string())
-                            .data(rows(first, &lines, true));
+                            .data(rows(first, &look.lines, true));
                         return Some((Ok(event), at));
                     }
-                    if !growing && at.from >= page.total {
+                    if !look.growing {
                         at.ended = true;
                         let event = Event::default().event("end").data("the log is complete");
                         return Some((Ok(event), at));
@@ -208,6 +214,28 @@ fn follow(
         }
     });
     stream(events).into_response()
+}
+
+/// What is new in a log.
+struct Look {
+    growing: bool,
+    lines: Vec<String>,
+    follower: Follower,
+}
+
+/// Reads on where `follower` is; without one, or if the log was begun anew, from line `from` on.
+fn look(log: &Log, follower: Option<Follower>, from: u64) -> std::io::Result<Look> {
+    let kept = follower.and_then(|mut follower| follower.is_of(log).then_some(follower));
+    let mut follower = match kept {
+        Some(follower) => follower,
+        None => Follower::open(log, from)?,
+    };
+    let mut lines = follower.lines(LINES)?;
+    // Half of a line is shown when it is whole, or when the log has ended.
+    if !log.growing && lines.len() < LINES {
+        lines.extend(follower.rest());
+    }
+    Ok(Look { growing: log.growing, lines, follower })
 }
 
 /// Lines of a log as HTML, numbered from 1; if `named`, each can be linked to.

@@ -83,7 +83,7 @@ async fn table(
         let file = format!("{}-{name}", app.study.config.study.name);
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let file: String = file.chars().map(|c| if plain(c) { c } else { '-' }).collect();
-        records::answer(&records, form, app.config.parquet.as_ref(), more, &file)
+        records::answer(records, form, app.config.parquet.as_ref(), more, &file)
     });
     made.await.unwrap_or_else(Problem::json)
 }

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+/// The kind of comparisons of an artifact with itself.
+pub(crate) const CONTROL: &str = "aa";
+
 /// The analysis.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Analysis {
@@ -125,14 +128,19 @@ impl Analysis {
         Ok(Some(analysis))
     }
 
-    /// The conclusion about a bug's comparison of a kind (`bug`, `artificial`, `aa`); any without.
-    pub fn verdict(&self, bug: &str, kind: Option<&str>) -> Option<&VerdictEntry> {
-        let places = self.places.get(bug)?.verdicts.iter();
-        let mut of = places.filter_map(|at| self.verdicts.get(*at));
-        match kind {
-            Some(kind) => of.find(|entry| entry.kind == kind),
-            None => of.min_by_key(|entry| entry.kind == "aa"),
-        }
+    /// The conclusion about a bug's comparison of a kind (`bug`, `artificial`, `aa`).
+    pub fn verdict(&self, bug: &str, kind: &str) -> Option<&VerdictEntry> {
+        self.verdicts_of(bug).find(|entry| entry.kind == kind)
+    }
+
+    /// The conclusion about a bug. What an artifact shows against itself is none.
+    pub fn verdict_of(&self, bug: &str) -> Option<&VerdictEntry> {
+        self.verdicts_of(bug).find(|entry| entry.kind != CONTROL)
+    }
+
+    fn verdicts_of(&self, bug: &str) -> impl Iterator<Item = &VerdictEntry> {
+        let places = self.places.get(bug).map_or(&[][..], |places| &places.verdicts);
+        places.iter().filter_map(|at| self.verdicts.get(*at))
     }
 
     /// The tests of a bug's comparison.

@@ -121,7 +121,7 @@ impl Row {
             BuildState::Partial
         };
         let analysis = files.analysis.as_ref();
-        let verdict = analysis.and_then(|analysis| analysis.verdict(bug.id.as_str(), None));
+        let verdict = analysis.and_then(|analysis| analysis.verdict_of(bug.id.as_str()));
         let sum = |of: fn(&ExperimentState) -> u32| experiments.iter().map(|e| of(e)).sum();
         let mut searched = format!("{} {} {}", bug.id, bug.section.join(" "), bug.text);
         for file in &bug.files {

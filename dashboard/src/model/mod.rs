@@ -21,7 +21,7 @@ use study::{ArtifactRecord, Bug, BugId, Evaluation, ExperimentId, Store, Study};
 
 use crate::error::Problem;
 
-pub(crate) use analysis::{Interval, Rate, Test, VerdictEntry};
+pub(crate) use analysis::{CONTROL, Interval, Rate, Test, VerdictEntry};
 pub(crate) use attention::{Attention, attention};
 pub(crate) use bugs::Row;
 pub(crate) use builds::{BuildDetails, Building, under_way};

@@ -88,7 +88,7 @@ fn suggestions(snapshot: &Snapshot) -> Markup {
             h2 { "The pairs of this study" }
             ul.plain {
                 @for (state, left, right) in &pairs {
-                    li { a href=(link(left.as_str(), right.as_str())) { (state.experiment.bug) ", " (state.experiment.evaluation) " and corrected" }
+                    li { a href=(link(left.as_str(), right.as_str())) { (state.experiment.bug) ", " (super::bug::compared(state.experiment.evaluation)) }
                         " " span.quiet { (state.finished) "/" (state.target) " runs" } }
                 }
             }
