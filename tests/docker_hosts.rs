@@ -179,7 +179,7 @@ fn each_bug_stays_on_one_host_and_what_travels_travels_once() {
     assert!(copy.args(["-r", "-T"]).args([study.path(), here.path()]).status().unwrap().success());
 
     let (first, second) = (by_socket(&one, "one", ""), by_tls(&two, "two", "mine"));
-    say(&study, &[first.clone()], "");
+    say(&study, std::slice::from_ref(&first), "");
     let planned = run(&study, &["pr16", "--dry-run"]).expect(&[0]);
     assert!(planned.err.contains("2 runs of 1 bugs would be shared by 1 hosts"), "{}", planned.err);
     assert!(one.ask(&["images", "-q"]).is_empty(), "nothing was done");
@@ -196,7 +196,7 @@ fn each_bug_stays_on_one_host_and_what_travels_travels_once() {
         "{}",
         told.err
     );
-    say(&study, &[second.clone()], "");
+    say(&study, std::slice::from_ref(&second), "");
     let told = run(&study, &["pr21"]).expect(&[0]);
     assert!(told.err.contains("host two has the image"), "{}", told.err);
     assert_eq!(told.json()["made"], 2);
@@ -424,7 +424,7 @@ fn a_transfer_that_is_cut_off_goes_on_where_it_was() {
         "{{address = \"{address}\", name = \"one\", jobs = 1, server = \"{}\"}}",
         daemon.gateway()
     );
-    say(&study, &[host.clone()], "");
+    say(&study, std::slice::from_ref(&host), "");
     let mut through = command(&study, &["pr21", "--runs", "3"]);
     let told = Told::of(through.env("REPRODUCEML_SSH", ssh.program()).output().unwrap());
     let told = told.expect(&[0]);

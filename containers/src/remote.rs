@@ -219,7 +219,7 @@ mod tests {
         let mut stream =
             UnixStream::connect(bridge.address().trim_start_matches("unix://")).await.unwrap();
         let mut text = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
+        AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
         assert_eq!(text, "");
         assert_eq!(bridge.said(), "no way");
     }
@@ -232,7 +232,7 @@ mod tests {
         stream.write_all(b"hello").await.unwrap();
         stream.shutdown().await.unwrap();
         let mut text = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
+        AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
         assert_eq!(text, "hello");
     }
 }

@@ -252,7 +252,7 @@ impl Common {
                 trouble => trouble,
             })
         };
-        ready.reaches.get_or_try_init(check).await.map(|()| ())
+        ready.reaches.get_or_try_init(check).await.copied()
     }
 
     /// A container of this program's own, closed and as root over what it mounts.
