@@ -243,7 +243,7 @@ pub struct RunArgs {
     /// named, or all; what they measure on both artifacts is compared seed by seed.
     #[arg(long, value_name = "WORKLOAD", conflicts_with_all = crate::own_tests::args::OTHERS)]
     pub workload: Vec<crate::own_tests::args::Tests>,
-    /// Runs at the same time; 0 takes one a core.
+    /// Runs at the same time, on each host with `--executor hosts`; 0 takes one a core.
     #[arg(long, value_name = "J")]
     pub jobs: Option<u32>,
     /// Only this side.

@@ -3,10 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
+use tokio::sync::Semaphore;
+
+/// Connections that are opened at once: an ssh server turns away more than ten that have not logged
+/// in (its `MaxStartups`).
+const AT_ONCE: usize = 4;
+/// After this long a connection is taken as opened.
+const LET_IN: Duration = Duration::from_secs(3);
 
 /// The program and the arguments that open a connection.
 type Dial = (String, Vec<String>);
@@ -37,9 +45,10 @@ impl Bridge {
         let listener = UnixListener::bind(&socket)?;
         let said = Arc::new(Mutex::new(String::new()));
         let (dial, words) = (Arc::new(dial), said.clone());
+        let begun = Arc::new(Semaphore::new(AT_ONCE));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(carry(stream, dial.clone(), words.clone()));
+                tokio::spawn(carry(stream, dial.clone(), words.clone(), begun.clone()));
             }
         });
         Ok(Self { _folder: folder, socket, said, task })
@@ -57,7 +66,13 @@ impl Bridge {
 }
 
 /// Carries one connection until both directions have ended.
-async fn carry(stream: UnixStream, dial: Arc<Dial>, said: Arc<Mutex<String>>) {
+async fn carry(
+    stream: UnixStream,
+    dial: Arc<Dial>,
+    said: Arc<Mutex<String>>,
+    begun: Arc<Semaphore>,
+) {
+    let turn = begun.acquire_owned().await;
     let tell = |words: String| *said.lock().unwrap_or_else(PoisonError::into_inner) = words;
     let (program, arguments) = dial.as_ref();
     let child = Command::new(program)
@@ -82,6 +97,20 @@ async fn carry(stream: UnixStream, dial: Arc<Dial>, said: Arc<Mutex<String>>) {
         drop(input);
     };
     let down = async {
+        let mut first = [0; 4096];
+        // With the first answer it is let in; what answers late must not hold up the others.
+        let read = tokio::time::timeout(LET_IN, output.read(&mut first)).await;
+        drop(turn);
+        match read {
+            Ok(Ok(0) | Err(_)) => return,
+            Ok(Ok(count)) => {
+                let bytes = first.get(..count).unwrap_or_default();
+                if to.write_all(bytes).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => {}
+        }
         let _ = tokio::io::copy(&mut output, &mut to).await;
         let _ = to.shutdown().await;
     };
@@ -190,7 +219,7 @@ mod tests {
         let mut stream =
             UnixStream::connect(bridge.address().trim_start_matches("unix://")).await.unwrap();
         let mut text = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
+        AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
         assert_eq!(text, "");
         assert_eq!(bridge.said(), "no way");
     }
@@ -203,7 +232,7 @@ mod tests {
         stream.write_all(b"hello").await.unwrap();
         stream.shutdown().await.unwrap();
         let mut text = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
+        AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
         assert_eq!(text, "hello");
     }
 }

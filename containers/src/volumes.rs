@@ -49,8 +49,7 @@ impl Docker {
             ..VolumeCreateRequest::default()
         };
         let made = self.client.create_volume(request).await;
-        made.map(|_| ())
-            .map_err(|e| ContainerError::daemon(format!("make the volume {name}"), &e))
+        made.map(|_| ()).map_err(|e| ContainerError::daemon(format!("make the volume {name}"), &e))
     }
 
     /// Removes a volume with what is in it. That it is gone already is fine.

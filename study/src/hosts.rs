@@ -126,9 +126,9 @@ impl DockerHost {
 
     fn check(&self) -> Result<(), (String, &'static str)> {
         let address = || format!("`{}`", self.address);
-        let known = ["ssh://", "tcp://", "unix:///"].iter().any(|scheme| {
-            self.address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty())
-        });
+        let known = ["ssh://", "tcp://", "unix:///"]
+            .iter()
+            .any(|scheme| self.address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
         if !known || !is_one_word(&self.address) {
             return Err((address(), "ssh://USER@HOST, tcp://HOST:PORT or unix:///PATH"));
         }
@@ -150,11 +150,12 @@ impl DockerHost {
         if gpus.len() < self.gpus.len() || gpus.iter().any(String::is_empty) {
             return Err((format!("{} with gpus {:?}", address(), self.gpus), "each GPU once"));
         }
-        let mut texts =
-            vec![("name", self.name()), ("network", self.network.clone())];
-        texts.extend([("class", &self.class), ("certs", &self.certs), ("server", &self.server)]
-            .into_iter()
-            .filter_map(|(key, text)| Some((key, text.clone()?))));
+        let mut texts = vec![("name", self.name()), ("network", self.network.clone())];
+        texts.extend(
+            [("class", &self.class), ("certs", &self.certs), ("server", &self.server)]
+                .into_iter()
+                .filter_map(|(key, text)| Some((key, text.clone()?))),
+        );
         for (key, text) in texts {
             let spaces = matches!(key, "class" | "certs");
             if text.trim().is_empty()

@@ -141,7 +141,10 @@ impl Daemon {
             .arg(format!("--host=tcp://127.0.0.1:{}", self.port))
             .arg(format!("--host=unix://{}", at("docker.sock")))
             .args(["--tlsverify", "--bridge", &self.bridge.name])
-            .args(["--storage-driver", if overlay(self.folder.path()) { "overlay2" } else { "vfs" }])
+            .args([
+                "--storage-driver",
+                if overlay(self.folder.path()) { "overlay2" } else { "vfs" },
+            ])
             .args(["--iptables=false", "--ip-forward=false", "--ip-masq=false"])
             .args(["--tlscacert", &at("ca.pem"), "--tlscert", &at("server.pem")])
             .args(["--tlskey", &at("server-key.pem"), "--data-root", &at("data")])
@@ -187,18 +190,36 @@ impl Daemon {
 
     /// It dies with all that runs on it, as when a machine loses its power.
     pub fn kill(&mut self) {
-        let pids: Vec<String> = self
-            .ask(&["ps", "-q"])
-            .iter()
-            .flat_map(|id| self.ask(&["inspect", "-f", "{{.State.Pid}}", id]))
-            .collect();
         if let Some(process) = self.process.take() {
+            // The daemons first: nothing begins any more. Then what they started, by its parents,
+            // whose command lines name this daemon's folder.
             let containerd = fs::read_to_string(self.at("exec/containerd/containerd.pid"));
             signal("-KILL", &process.id().to_string());
-            for id in containerd.iter().map(|id| id.trim()).chain(pids.iter().map(String::as_str)) {
-                signal("-KILL", id);
+            if let Ok(id) = containerd {
+                signal("-KILL", id.trim());
             }
             drop(process);
+            let folder = self.folder.path().display().to_string();
+            wait_for("all of a machine to be dead", || {
+                let mine = processes(|id| {
+                    let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+                    String::from_utf8_lossy(&line).contains(&folder) && id != std::process::id()
+                });
+                let parent = |id| {
+                    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+                    let after = stat.rsplit(") ").next().unwrap_or_default().to_owned();
+                    after.split(' ').nth(1).and_then(|parent| parent.parse::<u32>().ok())
+                };
+                let shims = processes(|id| {
+                    let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+                    mine.contains(&id) && name.starts_with("containerd-shim")
+                });
+                let inside = processes(|id| parent(id).is_some_and(|its| shims.contains(&its)));
+                for id in inside.iter().chain(&shims) {
+                    signal("-KILL", &id.to_string());
+                }
+                shims.is_empty()
+            });
         }
         let _ = fs::remove_file(self.at("pid"));
         let _ = fs::remove_file(self.at("exec/containerd/containerd.pid"));
@@ -226,7 +247,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.process.is_some() {
+        if let Some(process) = &self.process {
+            // One that was stopped would answer nothing.
+            signal("-CONT", &process.id().to_string());
             let left = self.ask(&["ps", "-aq"]);
             if !left.is_empty() {
                 let mut arguments = vec!["rm", "-f"];
@@ -247,6 +270,14 @@ impl Drop for Daemon {
 
 fn signal(signal: &str, id: &str) {
     let _ = Command::new("kill").args([signal, id]).stderr(Stdio::null()).status();
+}
+
+/// The processes of this machine that are wanted.
+fn processes(wanted: impl Fn(u32) -> bool) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|id| wanted(*id))
+        .collect()
 }
 
 /// Whether the folder's file system can be the upper one of an overlay.
@@ -286,7 +317,7 @@ impl Ssh {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
-             PidFile none\nMaxStartups 100\nSetEnv DOCKER_HOST={}\n",
+             PidFile none\nSetEnv DOCKER_HOST={}\n",
             at("host"),
             at("user.pub"),
             daemon.unix()

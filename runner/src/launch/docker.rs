@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use containers::{Cancel, ContainerError, ContainerExit, ContainerSpec, Docker, Ended, STUDY_LABEL};
+use containers::{
+    Cancel, ContainerError, ContainerExit, ContainerSpec, Docker, Ended, STUDY_LABEL,
+};
 
 use super::exit::Tail;
 use super::{Exit, Launch, LaunchError, Launcher};

@@ -217,9 +217,7 @@ impl Launcher for AnyLauncher {
     fn seat(&self, bug: &str, fresh: bool) -> Result<Seated, LaunchError> {
         match self {
             Self::Hosts(launcher) => launcher.seat(bug, fresh),
-            Self::Docker(_) | Self::Local(_) | Self::Slurm(_) => {
-                Ok(Seated::Yes(Seat::default()))
-            }
+            Self::Docker(_) | Self::Local(_) | Self::Slurm(_) => Ok(Seated::Yes(Seat::default())),
         }
     }
 

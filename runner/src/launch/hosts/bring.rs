@@ -144,12 +144,13 @@ impl Common {
             } else {
                 Vec::new()
             };
-            let sent = self.send(ready, &volume, &tree, &arrived).await.map_err(|trouble| {
-                match trouble {
-                    Trouble::Here(LaunchError::Log(error)) => unreadable(error),
-                    trouble => trouble,
-                }
-            })?;
+            let sent =
+                self.send(ready, &volume, &tree, &arrived).await.map_err(
+                    |trouble| match trouble {
+                        Trouble::Here(LaunchError::Log(error)) => unreadable(error),
+                        trouble => trouble,
+                    },
+                )?;
             self.arrive(ready, &volume, &["finish", &tree.digest]).await?;
             docker.make_volume(&whole, &labels).await?;
             self.sent.fetch_add(sent, Ordering::Relaxed);
@@ -251,7 +252,7 @@ impl Common {
                 trouble => trouble,
             })
         };
-        ready.reaches.get_or_try_init(check).await.map(|()| ())
+        ready.reaches.get_or_try_init(check).await.copied()
     }
 
     /// A container of this program's own, closed and as root over what it mounts.

@@ -80,9 +80,9 @@ fn begin(
 }
 
 fn none_left(hosts: &[Arc<Host>]) -> HostsError {
-    let said = hosts.iter().map(|host| {
-        format!("  {} ({}): {}", host.setup.name, host.setup.address, host.why())
-    });
+    let said = hosts
+        .iter()
+        .map(|host| format!("  {} ({}): {}", host.setup.name, host.setup.address, host.why()));
     HostsError::NoneLeft { said: said.collect::<Vec<_>>().join("\n") }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,11 +26,7 @@ pub(super) enum Trouble {
 
 impl From<ContainerError> for Trouble {
     fn from(error: ContainerError) -> Self {
-        if error.is_passing() {
-            Self::Passing(error.brief())
-        } else {
-            Self::ForGood(error.brief())
-        }
+        if error.is_passing() { Self::Passing(error.brief()) } else { Self::ForGood(error.brief()) }
     }
 }
 
@@ -82,7 +79,12 @@ pub(super) struct Host {
     inner: Mutex<Inner>,
     /// The last time it was ready and was lost.
     losses: watch::Sender<u64>,
+    /// Runs in a row that had trouble while the host was alive.
+    troubles: AtomicU32,
 }
+
+/// After so many runs in a row that had trouble on a host that is alive, it takes no more.
+const TROUBLES: u32 = 6;
 
 /// Between two signs of life.
 const EVERY: Duration = Duration::from_secs(5);
@@ -101,7 +103,13 @@ impl Host {
             gpus.push("0".to_owned());
         }
         let inner = Inner { state: State::Preparing, jobs: 0, busy: 0, gpus };
-        Self { setup, on_gpus, inner: Mutex::new(inner), losses: watch::Sender::new(0) }
+        Self {
+            setup,
+            on_gpus,
+            inner: Mutex::new(inner),
+            losses: watch::Sender::new(0),
+            troubles: AtomicU32::new(0),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -199,9 +207,18 @@ impl Host {
 
     /// After trouble that may be the end of the host: looks whether it is.
     pub(super) async fn suspect(&self, ready: &Ready, why: &str, common: &Common) {
-        if !lives(&ready.docker).await && self.set_down(Some(ready), why, false) {
-            (common.tell)(&format!("host {} is lost: {why}", self.setup.name));
+        if !lives(&ready.docker).await {
+            if self.set_down(Some(ready), why, false) {
+                (common.tell)(&format!("host {} is lost: {why}", self.setup.name));
+            }
+        } else if self.troubles.fetch_add(1, Ordering::Relaxed) + 1 >= TROUBLES {
+            self.give_up(ready, why, common);
         }
+    }
+
+    /// A run came to its end there.
+    pub(super) fn went_well(&self) {
+        self.troubles.store(0, Ordering::Relaxed);
     }
 
     /// It takes no more runs in this call.
@@ -278,18 +295,16 @@ impl Host {
                 () = tokio::time::sleep(EVERY) => {}
                 () = self.lost(ready) => return,
             }
-            if let Err(error) = ready.docker.ping(SIGN).await {
-                self.suspect(ready, &error.brief(), common).await;
+            if let Err(error) = ready.docker.ping(SIGN).await
+                && !lives(&ready.docker).await
+                && self.set_down(Some(ready), &error.brief(), false)
+            {
+                (common.tell)(&format!("host {} is lost: {}", self.setup.name, error.brief()));
             }
         }
     }
 
-    async fn prepare(
-        &self,
-        common: &Common,
-        docker: Docker,
-        time: u64,
-    ) -> Result<Ready, Trouble> {
+    async fn prepare(&self, common: &Common, docker: Docker, time: u64) -> Result<Ready, Trouble> {
         // What an earlier call, or this one before the host was lost, left running.
         let labels = |stage| [(STUDY_LABEL, common.label.as_str()), ("reproduceml.stage", stage)];
         docker.remove_leftovers(&labels("bring")).await?;
@@ -347,7 +362,13 @@ impl Drop for Held {
 #[cfg(test)]
 impl Host {
     /// Pretends that the host is ready, for tests of what rests on that.
-    pub(super) fn pretend(&self, docker: &Docker, class: &str, jobs: usize, time: u64) -> Arc<Ready> {
+    pub(super) fn pretend(
+        &self,
+        docker: &Docker,
+        class: &str,
+        jobs: usize,
+        time: u64,
+    ) -> Arc<Ready> {
         let ready = Arc::new(Ready {
             docker: docker.clone(),
             class: Class(BTreeMap::from([("class".to_owned(), class.to_owned())])),

@@ -12,7 +12,6 @@ mod host;
 mod tree;
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -273,7 +272,9 @@ impl HostsLauncher {
 fn named(server: &str, name: &str) -> String {
     let port = name.rsplit_once(':').map(|(name, port)| (name, port.parse::<u16>()));
     match (server.split_once(':'), port) {
-        (Some((scheme, _)), Some((name, Ok(port)))) if !name.contains(':') | name.ends_with(']') => {
+        (Some((scheme, _)), Some((name, Ok(port))))
+            if !name.contains(':') | name.ends_with(']') =>
+        {
             format!("{scheme}:{name}:{port}")
         }
         _ => reached_as(server, Some(name)),
@@ -322,41 +323,42 @@ impl Drop for HostsLauncher {
 }
 
 impl Launcher for HostsLauncher {
-    fn launch(
+    async fn launch(
         &self,
         launch: &Launch,
         log: &mut (dyn Write + Send),
         cancel: &Cancel,
-    ) -> impl Future<Output = Result<Exit, LaunchError>> + Send {
-        async move {
-            let began = std::time::Instant::now();
-            let name = launch.host.as_deref().unwrap_or_default();
-            let Some(host) = self.hosts.iter().find(|host| host.setup.name == name) else {
-                return Ok(lost(name, "study.toml does not name it", 0.0));
-            };
-            let Some(ready) = host.ready() else {
-                return Ok(lost(name, &host.why(), 0.0));
-            };
-            let trouble = tokio::select! {
-                ended = self.on(host, &ready, launch, log, cancel) => match ended {
-                    Ok(exit) => return Ok(exit),
-                    Err(trouble) => trouble,
-                },
-                () = host.lost(&ready) => Trouble::Passing(host.why()),
-            };
-            let why = match trouble {
-                Trouble::Here(error) => return Err(error),
-                Trouble::Passing(why) => {
-                    host.suspect(&ready, &why, &self.common).await;
-                    why
+    ) -> Result<Exit, LaunchError> {
+        let began = std::time::Instant::now();
+        let name = launch.host.as_deref().unwrap_or_default();
+        let Some(host) = self.hosts.iter().find(|host| host.setup.name == name) else {
+            return Ok(lost(name, "study.toml does not name it", 0.0));
+        };
+        let Some(ready) = host.ready() else {
+            return Ok(lost(name, &host.why(), 0.0));
+        };
+        let trouble = tokio::select! {
+            ended = self.on(host, &ready, launch, log, cancel) => match ended {
+                Ok(exit) => {
+                    host.went_well();
+                    return Ok(exit);
                 }
-                Trouble::ForGood(why) => {
-                    host.give_up(&ready, &why, &self.common);
-                    why
-                }
-            };
-            Ok(lost(name, &why, began.elapsed().as_secs_f64()))
-        }
+                Err(trouble) => trouble,
+            },
+            () = host.lost(&ready) => Trouble::Passing(host.why()),
+        };
+        let why = match trouble {
+            Trouble::Here(error) => return Err(error),
+            Trouble::Passing(why) => {
+                host.suspect(&ready, &why, &self.common).await;
+                why
+            }
+            Trouble::ForGood(why) => {
+                host.give_up(&ready, &why, &self.common);
+                why
+            }
+        };
+        Ok(lost(name, &why, began.elapsed().as_secs_f64()))
     }
 
     fn seat(&self, bug: &str, fresh: bool) -> Result<Seated, LaunchError> {

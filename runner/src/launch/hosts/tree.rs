@@ -182,9 +182,10 @@ mod tests {
         let names = [&tree.pieces[0], &tree.pieces[1], &tree.pieces[1]];
         assert_eq!(sent.iter().collect::<Vec<_>>(), names);
         let mut archive = tar::Archive::new(all.as_slice());
-        let names = archive.entries().unwrap().map(|entry| {
-            entry.unwrap().path().unwrap().to_string_lossy().into_owned()
-        });
+        let names = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned());
         assert_eq!(names.collect::<Vec<_>>(), ["big", "site", "site/a.py", "site/b.py"]);
 
         std::fs::write(first.path().join("site/a.py"), "a = 2").unwrap();

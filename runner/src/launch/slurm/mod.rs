@@ -226,8 +226,7 @@ impl SlurmLauncher {
     /// The images that these runs need and that nodes do not find yet, with the archive to make.
     pub fn images_to_save(&self, images: &BTreeSet<String>) -> Vec<(String, PathBuf)> {
         let Some(folder) = self.setup.images() else { return Vec::new() };
-        let archives =
-            images.iter().map(|image| (image.clone(), image_archive(&folder, image)));
+        let archives = images.iter().map(|image| (image.clone(), image_archive(&folder, image)));
         archives.filter(|(_, path)| !path.exists()).collect()
     }
 }
