@@ -287,7 +287,8 @@ pub struct RunArgs {
 /// Where the processes of runs are started.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Where runs are started: `docker`, `local`, or `slurm` as `[slurm]` of study.toml says.
+    /// Where runs are started: `docker`, `local`, `slurm` as `[slurm]` of study.toml says, or the
+    /// `hosts` of its `[docker]`.
     #[arg(long, default_value = "docker")]
     pub executor: Executor,
     /// The Python to start with `--executor local`, and on a cluster's nodes without containers.
@@ -298,7 +299,7 @@ pub struct Place {
     #[arg(long, value_name = "PROGRAM", conflicts_with = "python")]
     pub client: Option<String>,
     /// Where the server of seeds, data and metrics listens: for `--executor local` 127.0.0.1:0,
-    /// for `slurm` any address of this machine, with a token and TLS.
+    /// for `slurm` and `hosts` any address of this machine, with a token and TLS.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
 }
@@ -401,6 +402,8 @@ pub enum Executor {
     Local,
     /// As jobs of a Slurm cluster.
     Slurm,
+    /// In containers on several Docker hosts, each bug on one of them.
+    Hosts,
 }
 
 /// Arguments of `stats`.

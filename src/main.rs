@@ -14,6 +14,7 @@ mod embedded;
 mod failure;
 mod gc;
 mod home;
+mod hosts;
 mod init;
 mod label;
 mod manual;

@@ -49,10 +49,10 @@ mod toolchain;
 mod wheel;
 
 pub use catalogue::{Entry, Shown, entries, export, find, show};
-pub use changed_tests::names as changed_test_names;
+pub use changed_tests::{Chosen, choose as choose_tests, names as changed_test_names};
 pub use checkout::{Checkout, CheckoutError, export as export_tree};
 pub use compare::{PairComparison, compare};
-pub use content::{Content, FileEntry, FileKind};
+pub use content::{Content, FileEntry, FileKind, give_to as give_tree};
 pub use cost::Dependents;
 pub use error::BuildError;
 pub use event::Event;

@@ -34,6 +34,14 @@ pub struct StudyResults {
     pub identical: BTreeSet<String>,
 }
 
+impl StudyResults {
+    /// Of a study in which nothing has run.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { results: Results::none(), invalid: BTreeMap::new(), identical: BTreeSet::new() }
+    }
+}
+
 /// Reads the finished runs of the active experiments: test metrics, seconds, and as fingerprints
 /// the digests of the parameters at initialisation and after each epoch, then those of the
 /// predictions.

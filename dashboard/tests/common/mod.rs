@@ -369,6 +369,7 @@ impl Filled {
             bug: BugId::of_pull_request(1),
             verdict: study::Verdict::Different,
             reason: format!("tests {MARKUP}"),
+            runs: 0,
             pairs: 3,
             equal_pairs: 1,
             tests: 2,

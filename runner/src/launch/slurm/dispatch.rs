@@ -14,10 +14,12 @@ use tokio::time::MissedTickBehavior;
 use super::commands::Commands;
 use super::job::{End, JobId, Seen, State, script_status};
 use super::journal::{Handed, Journal, remove_secrets};
-use super::nodes::{self, Class, Nodes, Placed};
+use super::nodes::{self, Nodes};
 use super::script::{Batch, Names, as_lines, environment};
 use super::{SlurmError, SlurmSetup};
 use crate::launch::Launch;
+use crate::launch::placed::{Class, Placed};
+use crate::launch::reached_as;
 
 /// One run to make.
 pub(super) struct Request {
@@ -58,7 +60,7 @@ pub(super) struct Dispatcher {
     setup: SlurmSetup,
     commands: Commands,
     journal: Journal,
-    placed: Placed,
+    placed: Placed<Class>,
     nodes: Nodes,
     /// The classes of nodes that can take a run.
     can: BTreeSet<Class>,
@@ -513,16 +515,6 @@ fn passes(error: &SlurmError) -> bool {
 pub(super) fn below_runs(study: &Path, folder: &Path) -> String {
     let below = folder.strip_prefix(study.join("runs")).unwrap_or(folder);
     below.to_string_lossy().into_owned()
-}
-
-/// The server's address with the name by which nodes reach it.
-fn reached_as(server: &str, name: Option<&str>) -> String {
-    match (name, server.split_once(':'), server.rsplit_once(':')) {
-        (Some(name), Some((scheme, _)), Some((_, port))) if scheme != "unix" => {
-            format!("{scheme}:{name}:{port}")
-        }
-        _ => server.to_owned(),
-    }
 }
 
 fn last_line(path: &Path) -> Option<String> {

@@ -32,7 +32,9 @@ use self::commands::Commands;
 use self::dispatch::{Dispatcher, Over, Request};
 use self::job::JobId;
 use self::journal::Journal;
+pub(super) use self::script::image_archive;
 use super::exit::Tail;
+use super::placed::PlacedError;
 use super::{Exit, Launch, LaunchError, Launcher};
 
 /// Why a cluster could not do its part.
@@ -127,6 +129,15 @@ pub enum SlurmError {
     Ended,
 }
 
+impl From<PlacedError> for SlurmError {
+    fn from(error: PlacedError) -> Self {
+        match error {
+            PlacedError::Damaged { path, source } => Self::Damaged { path, source },
+            PlacedError::Io { path, source } => Self::Io { path, source },
+        }
+    }
+}
+
 /// What a study's jobs need to know.
 #[derive(Debug, Clone)]
 pub struct SlurmSetup {
@@ -216,7 +227,7 @@ impl SlurmLauncher {
     pub fn images_to_save(&self, images: &BTreeSet<String>) -> Vec<(String, PathBuf)> {
         let Some(folder) = self.setup.images() else { return Vec::new() };
         let archives =
-            images.iter().map(|image| (image.clone(), script::image_archive(&folder, image)));
+            images.iter().map(|image| (image.clone(), image_archive(&folder, image)));
         archives.filter(|(_, path)| !path.exists()).collect()
     }
 }
