@@ -23,7 +23,7 @@ pub(super) fn experiment(
     let experiment = &state.experiment;
     let partners: Vec<_> = snapshot
         .experiments_of(&experiment.bug)
-        .into_iter()
+        .iter()
         .filter(|other| other.id != *id)
         .collect();
     let metrics = side.metric_names();
@@ -110,7 +110,7 @@ pub(super) fn page(app: &App, snapshot: &Snapshot, key: &RunKey) -> Result<Page,
     let line = Group { name: "this run".into(), class: "left", values: vec![line] };
     let partners: Vec<_> = snapshot
         .experiments_of(&experiment.bug)
-        .into_iter()
+        .iter()
         .filter(|other| other.active && other.id != key.experiment)
         .collect();
     let body = html! {
