@@ -21,11 +21,8 @@ pub(super) fn experiment(
     let state = snapshot.experiment(id).ok_or_else(|| no_experiment(id.as_str()))?;
     let side = Side::read(&app.store, state)?;
     let experiment = &state.experiment;
-    let partners: Vec<_> = snapshot
-        .experiments_of(&experiment.bug)
-        .iter()
-        .filter(|other| other.id != *id)
-        .collect();
+    let partners: Vec<_> =
+        snapshot.experiments_of(&experiment.bug).iter().filter(|other| other.id != *id).collect();
     let metrics = side.metric_names();
     let group = |metric: &str| Group {
         name: experiment.evaluation.to_string(),
