@@ -12,10 +12,12 @@ static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded.rs
 /// Names the data's version, so that two programs on one machine do not share a folder.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("REPRODUCEML_DATA"));
 
-/// Where data of a user's programs lies: `$XDG_DATA_HOME`, else `~/.local/share`.
+/// Where data of a user's programs lies: `$XDG_DATA_HOME`, else `~/.local/share`. Services that
+/// systemd starts have no `HOME`; the home of their user is known all the same.
 fn base() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))
+    let given = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || std::env::home_dir().map(|home| home.join(".local/share"));
+    given.filter(|path| path.is_absolute()).or_else(home).filter(|path| path.is_absolute())
 }
 
 /// The folder that holds the data, written if it is not there. `None` if the user has no folder.
@@ -34,13 +36,19 @@ fn unpack(folder: &Path) -> io::Result<()> {
         let parent = folder.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent)?;
         let part = tempfile::Builder::new().prefix(".part-").tempdir_in(parent)?;
+        // Containers read it under other users, whatever this user's mask is.
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        };
         for (name, content) in FILES {
             let file = part.path().join(name);
             std::fs::create_dir_all(file.parent().unwrap_or(parent))?;
             std::fs::write(&file, content)?;
+            open(&file, 0o644)?;
+            for folder in file.ancestors().skip(1).take_while(|f| f.starts_with(part.path())) {
+                open(folder, 0o755)?;
+            }
         }
-        // Containers under other users read it.
-        std::fs::set_permissions(part.path(), std::fs::Permissions::from_mode(0o755))?;
         match std::fs::rename(part.path(), folder) {
             Err(_) if folder.exists() => {}
             done => done?,
@@ -96,6 +104,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("data");
         unpack(&folder).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&folder.join("data/faults"))), (0o755, 0o755));
+        assert_eq!(mode(&folder.join(FILES[0].0)), 0o644);
         let (first, second) = (folder.join(FILES[0].0), folder.join(FILES[1].0));
         std::fs::write(&first, "other").unwrap();
         std::fs::remove_file(&second).unwrap();

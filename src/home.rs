@@ -47,9 +47,9 @@ impl Home {
                 folder.display()
             ))),
             None => Err(Failure::missing(anyhow!(
-                "neither HOME nor XDG_DATA_HOME is set, so there is no place for the program's \
-                 data (toolchains, training client); set one of them, or REPRODUCEML_HOME to a \
-                 clone of the program"
+                "this user has no home and XDG_DATA_HOME is not set, so there is no place for \
+                 the program's data (toolchains, training client); set it, or REPRODUCEML_HOME to \
+                 a clone of the program"
             ))),
         }
     }

@@ -75,7 +75,7 @@ fn every_verdict_is_the_known_truth() {
     // The others are named with their reason.
     for left in probed["left_out"].as_array().unwrap() {
         let bug = name(left);
-        let why = if has_test(&bug) { "no two artifacts" } else { "changed no test" };
+        let why = if has_test(&bug) { "no two artifacts" } else { "brought no test" };
         assert!(left["reason"].as_str().unwrap().contains(why), "{left}");
     }
     for test in analysis["tests"].as_array().unwrap() {

@@ -233,11 +233,11 @@ pub(super) fn runs(store: &Store, of: &[&ExperimentState]) -> Result<Records, Pr
     for state in of {
         let id = &state.id;
         let mut metrics: BTreeMap<(u32, String), f64> = BTreeMap::new();
-        for point in store.metric_points(&id)?.into_iter().filter(|point| point.split == "test") {
+        for point in store.metric_points(id)?.into_iter().filter(|point| point.split == "test") {
             names.insert(point.name.clone());
             metrics.insert((point.run, point.name), point.value);
         }
-        sides.push((state, store.run_states(&id)?, metrics));
+        sides.push((state, store.run_states(id)?, metrics));
     }
     let mut columns = vec![
         ("bug", Text),
@@ -295,11 +295,11 @@ pub(super) fn epochs(store: &Store, of: &[&ExperimentState]) -> Result<Records, 
     ]);
     for state in of {
         let id = &state.id;
-        for point in store.epoch_points(&id)? {
+        for point in store.epoch_points(id)? {
             table.rows.push(vec![
                 Cell::text(&state.experiment.bug),
                 Cell::text(state.experiment.evaluation),
-                Cell::text(&id),
+                Cell::text(id),
                 Cell::count(point.run),
                 Cell::count(point.epoch),
                 number(point.loss),

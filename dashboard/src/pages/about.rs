@@ -121,7 +121,7 @@ pub(crate) fn challenge_arrays(app: &App, snapshot: &Snapshot) -> Result<Vec<Arr
     let ended = snapshot.experiments.iter().find(|state| state.active && state.finished > 0);
     let Some(state) = ended else { return Ok(Vec::new()) };
     let id = &state.id;
-    let runs = app.store.run_states(&id)?;
+    let runs = app.store.run_states(id)?;
     let Some(run) = runs.iter().find(|run| run.status == RunStatus::Finished) else {
         return Ok(Vec::new());
     };

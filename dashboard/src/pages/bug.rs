@@ -30,8 +30,7 @@ pub(super) fn page(
     let row =
         snapshot.row(bug).ok_or_else(|| Problem::missing(format!("the study has no bug {bug}")))?;
     let wanted = parameters.take("pair");
-    let active: Vec<_> =
-        snapshot.experiments_of(bug).into_iter().filter(|state| state.active).collect();
+    let active: Vec<_> = snapshot.experiments_of(bug).iter().filter(|state| state.active).collect();
     let corrected =
         active.iter().find(|state| state.experiment.evaluation == Evaluation::Corrected);
     let mut others: Vec<_> = active

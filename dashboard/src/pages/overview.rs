@@ -210,8 +210,8 @@ fn verdicts(snapshot: &Snapshot) -> Markup {
         }
         @if let Some(controls) = analysis.controls.filter(|c| c.detections.of + c.false_positives.of > 0) {
             p.quiet {
-                "Planted faults found: " (rate(controls.detections)) ". "
-                "False alarms: " (rate(controls.false_positives)) "."
+                @if controls.detections.of > 0 { "Planted faults found: " (rate(controls.detections)) ". " }
+                @if controls.false_positives.of > 0 { "False alarms: " (rate(controls.false_positives)) "." }
             }
         }
     }

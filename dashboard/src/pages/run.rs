@@ -21,11 +21,8 @@ pub(super) fn experiment(
     let state = snapshot.experiment(id).ok_or_else(|| no_experiment(id.as_str()))?;
     let side = Side::read(&app.store, state)?;
     let experiment = &state.experiment;
-    let partners: Vec<_> = snapshot
-        .experiments_of(&experiment.bug)
-        .into_iter()
-        .filter(|other| other.id != *id)
-        .collect();
+    let partners: Vec<_> =
+        snapshot.experiments_of(&experiment.bug).iter().filter(|other| other.id != *id).collect();
     let metrics = side.metric_names();
     let group = |metric: &str| Group {
         name: experiment.evaluation.to_string(),
@@ -110,7 +107,7 @@ pub(super) fn page(app: &App, snapshot: &Snapshot, key: &RunKey) -> Result<Page,
     let line = Group { name: "this run".into(), class: "left", values: vec![line] };
     let partners: Vec<_> = snapshot
         .experiments_of(&experiment.bug)
-        .into_iter()
+        .iter()
         .filter(|other| other.active && other.id != key.experiment)
         .collect();
     let body = html! {
