@@ -180,7 +180,7 @@ pub fn preview(place: &Place, study: &Study, home: &Home, plan: &Plan) -> Result
     };
     let (setup, listen) = setup(place, study, plan, BTreeSet::new())?;
     let launch = likely(study, home, first, listen);
-    let (options, script) = setup.preview(&launch);
+    let slurm::Preview { options, script } = setup.preview(&launch);
     let nodes = match setup.policy.same {
         study::SameHardware::Class => ", kept on nodes of one class for each bug",
         study::SameHardware::Node => ", kept on one node for each bug",

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use containers::{Cancel, ContainerError};
 
+pub use self::slurm::{SlurmLauncher, SlurmSetup};
 pub use docker::DockerLauncher;
 pub use exit::Exit;
 pub use local::LocalLauncher;
-pub use slurm::{SlurmError, SlurmLauncher, SlurmSetup};
 
 /// One client to start.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ pub enum LaunchError {
     Container(#[from] ContainerError),
     /// A cluster could not do its part.
     #[error(transparent)]
-    Slurm(#[from] SlurmError),
+    Slurm(#[from] ::slurm::SlurmError),
     /// The process could not be started.
     #[error(
         "{program} could not be started: {source}; name a Python with --python, or a client with --client"

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use study::{SameHardware, SlurmPolicy};
 
-use super::SlurmError;
+use crate::error::SlurmError;
+use crate::work::Stage;
 
 /// What `scontrol show nodes` says of a node that makes it one of its class.
 const TRAITS: &[&str] = &[
@@ -29,7 +30,7 @@ const TRAITS: &[&str] = &[
 /// What nodes of one class have in common, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Class(BTreeMap<String, String>);
+pub(crate) struct Class(BTreeMap<String, String>);
 
 impl std::fmt::Display for Class {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,11 +42,11 @@ impl std::fmt::Display for Class {
 
 /// The nodes of a cluster, by class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Nodes(BTreeMap<Class, BTreeSet<String>>);
+pub(crate) struct Nodes(BTreeMap<Class, BTreeSet<String>>);
 
 impl Nodes {
     /// Reads what `scontrol show nodes --oneliner` printed, as far as the policy's partition goes.
-    pub(super) fn read(text: &str, policy: &SlurmPolicy) -> Self {
+    pub(crate) fn read(text: &str, policy: &SlurmPolicy) -> Self {
         let mut classes: BTreeMap<Class, BTreeSet<String>> = BTreeMap::new();
         for line in text.lines() {
             let says = fields(line);
@@ -72,13 +73,13 @@ impl Nodes {
     }
 
     #[cfg(test)]
-    pub(super) fn classes(&self) -> impl Iterator<Item = (&Class, usize)> {
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (&Class, usize)> {
         self.0.iter().map(|(class, nodes)| (class, nodes.len()))
     }
 
     /// The options of `sbatch` that keep a job on nodes of a class. `--constraint` could not do
     /// it: it names features that a node must have, and none that it must not have.
-    pub(super) fn keep_on(&self, class: &Class, policy: &SlurmPolicy) -> Vec<String> {
+    pub(crate) fn keep_on(&self, class: &Class, policy: &SlurmPolicy) -> Vec<String> {
         let its = self.0.get(class);
         let mut others: Vec<&str> = policy.exclude.iter().map(String::as_str).collect();
         if let Some(nodes) = its.filter(|nodes| nodes.len() == 1 && self.0.len() > 1) {
@@ -139,7 +140,7 @@ fn plain(name: &str, value: &str) -> String {
 
 /// Which class each bug's runs go to, as the study's folder has it.
 #[derive(Debug)]
-pub(super) struct Placed {
+pub(crate) struct Placed {
     path: PathBuf,
     classes: BTreeMap<String, Class>,
 }
@@ -147,7 +148,7 @@ pub(super) struct Placed {
 impl Placed {
     /// Reads the file, if there is one. What is said of bugs that have no run yet (those not in
     /// `begun`) does not count: nothing of theirs has to be matched.
-    pub(super) fn read(path: PathBuf, begun: &BTreeSet<String>) -> Result<Self, SlurmError> {
+    pub(crate) fn read(path: PathBuf, begun: &BTreeSet<String>) -> Result<Self, SlurmError> {
         let mut classes: BTreeMap<String, Class> = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|source| SlurmError::Damaged { path: path.clone(), source })?,
@@ -160,8 +161,9 @@ impl Placed {
 
     /// The class that a bug's runs are to go to: the one it has, else of those that are not
     /// `refused` the one with the fewest bugs a node; `None` if none is left.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
+        stage: Stage,
         bug: &str,
         nodes: &Nodes,
         refused: &BTreeMap<Class, String>,
@@ -171,6 +173,7 @@ impl Placed {
                 return Ok(Some(class.clone()));
             }
             return Err(SlurmError::ClassGone {
+                stage,
                 bug: bug.to_owned(),
                 class: class.to_string(),
                 path: self.path.clone(),
@@ -187,7 +190,7 @@ impl Placed {
     }
 
     /// Records the class of a bug's runs; it is on disk when this returns.
-    pub(super) fn fix(&mut self, bug: &str, class: &Class) -> Result<(), SlurmError> {
+    pub(crate) fn fix(&mut self, bug: &str, class: &Class) -> Result<(), SlurmError> {
         if self.classes.get(bug) == Some(class) {
             return Ok(());
         }
@@ -200,7 +203,7 @@ impl Placed {
 }
 
 /// Where classes are recorded in a study's folder for Slurm.
-pub(super) fn file(folder: &Path) -> PathBuf {
+pub(crate) fn file(folder: &Path) -> PathBuf {
     folder.join("classes.json")
 }
 
@@ -272,9 +275,12 @@ mod tests {
         let mut placed = Placed::read(path.clone(), &BTreeSet::new()).unwrap();
         let mut took = BTreeMap::new();
         for bug in ["pr1", "pr2", "pr3", "pr4"] {
-            let class = placed.choose(bug, &nodes, &none).unwrap().unwrap();
+            let class = placed.choose(Stage::Run, bug, &nodes, &none).unwrap().unwrap();
             placed.fix(bug, &class).unwrap();
-            assert_eq!(placed.choose(bug, &nodes, &none).unwrap().as_ref(), Some(&class));
+            assert_eq!(
+                placed.choose(Stage::Run, bug, &nodes, &none).unwrap().as_ref(),
+                Some(&class)
+            );
             *took.entry(class).or_insert(0) += 1;
         }
         let most = took.iter().find(|(_, bugs)| **bugs == 2).unwrap().0;
@@ -284,13 +290,13 @@ mod tests {
         let begun = BTreeSet::from(["pr1".to_owned()]);
         let first = placed.classes["pr1"].clone();
         let placed = Placed::read(path.clone(), &begun).unwrap();
-        assert_eq!(placed.choose("pr1", &nodes, &none).unwrap().as_ref(), Some(&first));
+        assert_eq!(placed.choose(Stage::Run, "pr1", &nodes, &none).unwrap().as_ref(), Some(&first));
         assert!(!placed.classes.contains_key("pr2"));
         let refused = BTreeMap::from([(first, "no".to_owned())]);
-        let error = placed.choose("pr1", &nodes, &refused).unwrap_err().to_string();
+        let error = placed.choose(Stage::Run, "pr1", &nodes, &refused).unwrap_err().to_string();
         assert!(error.contains("pr1") && error.contains("classes.json"), "{error}");
         let all = nodes.classes().map(|(class, _)| (class.clone(), String::new())).collect();
-        assert_eq!(placed.choose("pr9", &nodes, &all).unwrap(), None);
+        assert_eq!(placed.choose(Stage::Run, "pr9", &nodes, &all).unwrap(), None);
         std::fs::write(&path, "no json").unwrap();
         assert!(Placed::read(path, &begun).is_err());
     }
