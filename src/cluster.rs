@@ -15,7 +15,7 @@ use crate::home::Home;
 use crate::places::{self, Launching};
 
 /// What `[slurm]` of `study.toml` says.
-fn policy(study: &Study) -> Result<&SlurmPolicy, Failure> {
+pub fn policy(study: &Study) -> Result<&SlurmPolicy, Failure> {
     study.config.slurm.as_ref().ok_or_else(|| {
         Failure::input(anyhow!(
             "--executor slurm: study.toml has no [slurm]; expected at least `container = \"none\"`, \

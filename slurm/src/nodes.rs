@@ -189,6 +189,11 @@ impl Placed {
         Ok(left.min_by_key(|class| load(class)).cloned())
     }
 
+    /// Whether it is recorded where a bug's work goes.
+    pub(crate) fn knows(&self, bug: &str) -> bool {
+        self.classes.contains_key(bug)
+    }
+
     /// Records the class of a bug's runs; it is on disk when this returns.
     pub(crate) fn fix(&mut self, bug: &str, class: &Class) -> Result<(), SlurmError> {
         if self.classes.get(bug) == Some(class) {

@@ -74,6 +74,8 @@ pub struct Setup {
 pub struct Work {
     /// The bug: what is done for one bug is done on one class of nodes.
     pub bug: String,
+    /// Other bugs that share something with it, which are kept on the same class.
+    pub kin: Vec<String>,
     /// The work's own folder, below [`Setup::root`]: the job's files lie there.
     pub folder: PathBuf,
     /// Variables of its environment; they may be secret, and are gone when the job is over.
@@ -95,6 +97,7 @@ pub struct Work {
 pub(crate) fn example() -> Work {
     Work {
         bug: "pr1".into(),
+        kin: Vec::new(),
         folder: "/".into(),
         environment: BTreeMap::from([("REPRODUCEML_TICKET".into(), "secret".into())]),
         sees: &[],

@@ -28,7 +28,7 @@ pub use experiment::{Challenge, Conditions, DataOrder, Experiment, Hyperparamete
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
-pub use slurm::SlurmPolicy;
+pub use slurm::{BUILD_CPUS, SlurmBuild, SlurmPolicy};
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
     Ending, Evaluation, Factor, NightlyStage, NodeContainer, ReachAnswer, ReachStrength,

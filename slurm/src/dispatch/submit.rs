@@ -127,9 +127,10 @@ impl Dispatcher {
             }
             return Ok((None, placement));
         }
+        let bugs = || std::iter::once(&work.bug).chain(&work.kin);
+        let known = bugs().find(|bug| self.placed.knows(bug)).unwrap_or(&work.bug);
         loop {
-            let Some(class) = self.placed.choose(stage, &work.bug, &self.nodes, &self.cannot)?
-            else {
+            let Some(class) = self.placed.choose(stage, known, &self.nodes, &self.cannot)? else {
                 let said = self.cannot.values().next().map_or("", String::as_str);
                 return Err(no_class(stage, said));
             };
@@ -142,7 +143,9 @@ impl Dispatcher {
                 }
                 self.can.insert(class.clone());
             }
-            self.placed.fix(&work.bug, &class)?;
+            for bug in bugs() {
+                self.placed.fix(bug, &class)?;
+            }
             return Ok((Some(class), placement));
         }
     }

@@ -66,6 +66,7 @@ impl SlurmSetup {
         let server = reached_as(&launch.server, self.server.as_deref());
         Work {
             bug: launch.bug.clone(),
+            kin: Vec::new(),
             folder: launch.folder.clone(),
             environment: client::environment(launch, &server, self.images().as_deref()),
             sees: &["PYTHONPATH", "REPRODUCEML_ARTIFACT"],
