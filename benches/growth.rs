@@ -2,7 +2,7 @@
 //! runs a side and a hundred metric rows a bug, so up to ten million rows.
 //!
 //! `cargo bench --workspace --profile dev --bench growth`; `REPRODUCEML_BENCH_BUGS` (1000,10000)
-//! names the sizes, the smallest first; 100000 takes about an hour and 20 GiB of disk.
+//! names the sizes, the smallest first; 100000 takes about half an hour and 10 GiB of disk.
 //! `REPRODUCEML_BENCH_DIR`: where the studies are made. What is printed is processor time (user and
 //! system) and the most memory of each process, and how often those of the size before. A tenfold
 //! study that takes tenfold time is linear.
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use common::{program, root};
-use study::store::TABLES;
+use serde_json::json;
 use study::{
     ArtifactId, ArtifactRecord, ArtifactStatus, BugId, Evaluation, Experiment, Resolution, Store,
     Strategy, Study,
@@ -71,110 +71,121 @@ fn artifact(bug: u64, side: usize) -> ArtifactId {
     ArtifactId::from_digest(bytes)
 }
 
-/// The lines of one table of the store, in files that an import reads.
-fn rows(study: &Study, bugs: u64, folder: &Path) {
-    let mut files: BTreeMap<&str, BufWriter<std::fs::File>> = TABLES
-        .iter()
-        .map(|table| (*table, BufWriter::new(std::fs::File::create(folder.join(table)).unwrap())))
-        .collect();
-    let mut put = |table: &str, line: String| {
-        writeln!(files.get_mut(table).unwrap(), "{line}").unwrap();
-    };
+/// The lines of one table of the store, as an import reads them.
+fn lines(study: &Study, bugs: u64, table: &str, out: &mut dyn Write) -> std::io::Result<()> {
     let then = "2026-01-01T00:00:00Z";
     for bug in 1..=bugs {
         for (side, evaluation) in SIDES.into_iter().enumerate() {
             let experiment = experiment(study, bug, side);
             let (id, word) = (experiment.id(), evaluation.as_str());
-            let record = ArtifactRecord {
-                id: experiment.artifact.clone(),
-                repository: study.config.framework.repository.clone(),
-                commit: None,
-                toolchain: study.config.build.toolchain.clone(),
-                toolchain_digest: "t".into(),
-                image: "sha256:i".into(),
-                strategy: Strategy::Source,
-                fault: None,
-                status: ArtifactStatus::Built { content: digest(bug, side as u64), bytes: 10 },
-                seconds: 1.0,
-            };
-            let json = |value: serde_json::Value| value.to_string();
-            put(
-                "artifacts",
-                json(serde_json::json!({
-                    "id": record.id, "record": record, "recorded_at": then,
-                })),
-            );
-            put(
-                "builds",
-                json(serde_json::json!({
-                    "bug": experiment.bug, "evaluation": word, "artifact": record.id,
-                })),
-            );
-            put(
-                "experiments",
-                json(serde_json::json!({
+            let mut put = |value: serde_json::Value| writeln!(out, "{value}");
+            match table {
+                "artifacts" => {
+                    let record = ArtifactRecord {
+                        id: experiment.artifact.clone(),
+                        repository: study.config.framework.repository.clone(),
+                        commit: None,
+                        toolchain: study.config.build.toolchain.clone(),
+                        toolchain_digest: "t".into(),
+                        image: "sha256:i".into(),
+                        strategy: Strategy::Source,
+                        fault: None,
+                        status: ArtifactStatus::Built {
+                            content: digest(bug, side as u64),
+                            bytes: 10,
+                        },
+                        seconds: 1.0,
+                    };
+                    put(json!({ "id": record.id, "record": record, "recorded_at": then }))?;
+                }
+                "builds" => put(json!({
+                    "bug": experiment.bug, "evaluation": word, "artifact": experiment.artifact,
+                }))?,
+                "experiments" => put(json!({
                     "id": id, "bug": experiment.bug, "evaluation": word, "attributes": experiment,
                     "target": RUNS, "active": 1, "allowed": [], "planned_at": then,
-                })),
-            );
-            for run in 0..RUNS {
-                let (seed, place) =
-                    (experiment.seed(run), bug * 100 + u64::from(run) * 2 + side as u64);
-                if side == 0 {
-                    put(
-                        "seeds",
-                        format!(
-                            "{{\"pair_key\":\"{}\",\"seed_index\":{run},\"seed\":{seed},\"issued_at\":\"{then}\"}}",
-                            experiment.pair_key()
-                        ),
-                    );
-                }
-                put(
-                    "runs",
-                    format!(
-                        "{{\"experiment\":\"{id}\",\"run\":{run},\"attempt\":1,\"status\":\"finished\",\
-                     \"seed\":{seed},\"started_at\":\"{then}\",\"finished_at\":\"{then}\",\
-                     \"manifest\":{{\"format\":1,\"seeds\":{{\"seed\":{seed}}},\"hardware\":{{\"cpu\":\"A\"}},\
-                     \"software\":{{\"python\":\"3.11\"}},\"controls\":[{{\"name\":\"threads\",\
-                     \"value\":1,\"status\":\"set\"}}]}},\"result\":{{}}}}"
-                    ),
-                );
+                }))?,
+                _ => of_runs(&experiment, bug, side, table, out)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The lines of a table that has some for every run of an experiment.
+fn of_runs(
+    experiment: &Experiment,
+    bug: u64,
+    side: usize,
+    table: &str,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let (id, then) = (experiment.id(), "2026-01-01T00:00:00Z");
+    for run in 0..RUNS {
+        let seed = experiment.seed(run);
+        let place = bug * 100 + u64::from(run) * 2 + side as u64;
+        let of = format!("\"experiment\":\"{id}\",\"run\":{run}");
+        match table {
+            "seeds" if side == 0 => writeln!(
+                out,
+                "{{\"pair_key\":\"{}\",\"seed_index\":{run},\"seed\":{seed},\
+                 \"issued_at\":\"{then}\"}}",
+                experiment.pair_key()
+            )?,
+            "runs" => writeln!(
+                out,
+                "{{{of},\"attempt\":1,\"status\":\"finished\",\"seed\":{seed},\
+                 \"started_at\":\"{then}\",\"finished_at\":\"{then}\",\
+                 \"manifest\":{{\"format\":1,\"seeds\":{{\"seed\":{seed}}},\"hardware\":{{\"cpu\":\"A\"}},\
+                 \"software\":{{\"python\":\"3.11\"}},\"controls\":[{{\"name\":\"threads\",\
+                 \"value\":1,\"status\":\"set\"}}]}},\"result\":{{}}}}"
+            )?,
+            "epochs" => {
                 for epoch in 0..2_u64 {
                     let loss = match epoch {
                         0 => String::new(),
                         _ => format!("\"loss_bits\":\"{:016x}\",", noise(place, 9).to_bits()),
                     };
-                    put(
-                        "epochs",
-                        format!(
-                            "{{\"experiment\":\"{id}\",\"run\":{run},\"epoch\":{epoch},{loss}\
-                         \"digest\":\"{}\",\"seconds\":0.5}}",
-                            digest(place, epoch)
-                        ),
-                    );
+                    let digest = digest(place, epoch);
+                    writeln!(
+                        out,
+                        "{{{of},\"epoch\":{epoch},{loss}\"digest\":\"{digest}\",\"seconds\":0.5}}"
+                    )?;
                 }
+            }
+            "metrics" => {
                 for (number, name) in METRICS.iter().enumerate() {
                     let shift = if bug % 5 == 0 && side == 0 { 0.05 } else { 0.0 };
                     let value = 0.9 - shift + 0.02 * noise(place, number as u64 + 20);
-                    put(
-                        "metrics",
-                        format!(
-                            "{{\"experiment\":\"{id}\",\"run\":{run},\"split\":\"test\",\
-                         \"name\":\"{name}\",\"value\":{value}}}"
-                        ),
-                    );
+                    writeln!(
+                        out,
+                        "{{{of},\"split\":\"test\",\"name\":\"{name}\",\"value\":{value}}}"
+                    )?;
                 }
-                put(
-                    "predictions",
-                    format!(
-                        "{{\"experiment\":\"{id}\",\"run\":{run},\"split\":\"test\",\"digest\":\"{}\"}}",
-                        digest(place, 30)
-                    ),
-                );
             }
+            "predictions" => {
+                writeln!(out, "{{{of},\"split\":\"test\",\"digest\":\"{}\"}}", digest(place, 30))?;
+            }
+            _ => {}
         }
     }
-    files.into_values().for_each(|mut file| file.flush().unwrap());
+    Ok(())
+}
+
+/// Fills a store through pipes: ten million rows as text would need more room than the store.
+fn fill(study: &Study, bugs: u64) {
+    let study_db = study.root().join("study.db");
+    std::thread::scope(|scope| {
+        let open = |table: &'static str| {
+            let (reader, writer) = std::io::pipe()?;
+            scope.spawn(move || {
+                let mut out = BufWriter::with_capacity(1 << 16, writer);
+                lines(study, bugs, table, &mut out).and_then(|()| out.flush()).unwrap();
+            });
+            Ok(reader)
+        };
+        Store::import_rows(&study_db, open).unwrap();
+    });
 }
 
 /// A history with a commit a bug, and notes that name them.
@@ -303,12 +314,7 @@ fn make(folder: &Path, bugs: u64) -> PathBuf {
     std::fs::remove_file(dir.join("study.db")).unwrap();
     let study = Study::open(&dir).unwrap();
     corpus(&study, bugs);
-    let lines = tempfile::tempdir_in(folder).unwrap();
-    rows(&study, bugs, lines.path());
-    Store::import_rows(&dir.join("study.db"), |table| {
-        std::fs::File::open(lines.path().join(table))
-    })
-    .unwrap();
+    fill(&study, bugs);
     upstream(&study, bugs);
     dir
 }

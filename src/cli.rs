@@ -102,7 +102,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Keep artifacts, predictions and notes in a store that several machines share.
     Store(StoreArgs),
-    /// Remove old things that no result rests on: artifacts, logs, what nights said.
+    /// Remove old things that no result rests on: artifacts, logs, images, what nights said.
     Gc(GcArgs),
     /// Print the completions of a shell.
     Completions {
@@ -158,8 +158,9 @@ pub struct InitArgs {
     /// The framework's repository on GitHub, as OWNER/NAME.
     #[arg(long)]
     pub repository: Option<String>,
-    /// Start from a study's definition: a folder with a study.toml.
-    #[arg(long, value_name = "DIR", conflicts_with = "framework")]
+    /// Start from a study's definition: a folder with a study.toml, or the name of one that comes
+    /// with the program (`pytorch-1.1-1.6`, `quick-pytorch`, `quick-tinynn`).
+    #[arg(long, value_name = "DIR|NAME", conflicts_with = "framework")]
     pub from: Option<PathBuf>,
     /// The number that all seeds are derived from; else one is drawn.
     #[arg(long)]
@@ -286,7 +287,8 @@ pub struct RunArgs {
 /// Where the processes of runs are started.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Where runs are started: `docker`, `local`, or `slurm` as `[slurm]` of study.toml says.
+    /// Where runs are started: `docker`, `local`, `slurm` as `[slurm]` of study.toml says, or the
+    /// `hosts` of its `[docker]`.
     #[arg(long, default_value = "docker")]
     pub executor: Executor,
     /// The Python to start with `--executor local`, and on a cluster's nodes without containers.
@@ -297,7 +299,7 @@ pub struct Place {
     #[arg(long, value_name = "PROGRAM", conflicts_with = "python")]
     pub client: Option<String>,
     /// Where the server of seeds, data and metrics listens: for `--executor local` 127.0.0.1:0,
-    /// for `slurm` any address of this machine, with a token and TLS.
+    /// for `slurm` and `hosts` any address of this machine, with a token and TLS.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
 }
@@ -340,7 +342,7 @@ pub struct AccessArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// A PEM file with the server's certificate, and after it those that signed it: addresses of
-    /// TCP then speak TLS.
+    /// TCP then speak TLS, and a dashboard away from this machine speaks HTTPS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// A PEM file with the certificate's private key.
@@ -400,6 +402,8 @@ pub enum Executor {
     Local,
     /// As jobs of a Slurm cluster.
     Slurm,
+    /// In containers on several Docker hosts, each bug on one of them.
+    Hosts,
 }
 
 /// Arguments of `stats`.

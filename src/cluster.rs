@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::anyhow;
-use runner::{Launch, Plan, PlannedRun, RunOptions, SlurmLauncher, SlurmSetup};
+use runner::{AnyLauncher, Launch, Plan, PlannedRun, RunOptions, SlurmLauncher, SlurmSetup};
 use server::{Listen, Secret, ServerConfig, Tls};
 use study::{RunStatus, SlurmPolicy, Store, Study};
 
@@ -43,7 +43,7 @@ pub fn options(study: &Study, args: &RunArgs, home: &Home) -> Result<RunOptions,
 }
 
 /// Where the server listens, and the name by which nodes reach it if that is another.
-fn addresses(
+pub fn addresses(
     listen: Option<SocketAddr>,
     server: Option<&str>,
     own_name: impl FnOnce() -> Option<String>,
@@ -81,7 +81,7 @@ fn addresses(
 }
 
 /// This machine's name.
-fn hostname() -> Option<String> {
+pub fn hostname() -> Option<String> {
     let mut buffer = [0_u8; 256];
     // SAFETY: the buffer is as long as is said.
     let answer = unsafe { libc::gethostname(buffer.as_mut_ptr().cast(), buffer.len() - 1) };
@@ -124,13 +124,7 @@ pub async fn launching(
     let Some(first) = plan.missing.first() else {
         return Ok(Launching::nowhere(place, study));
     };
-    let mut begun = BTreeSet::new();
-    for (experiment, _) in &plan.experiments {
-        let runs = store.runs(&experiment.id())?;
-        if runs.iter().any(|run| run.status == RunStatus::Finished) {
-            begun.insert(experiment.bug.to_string());
-        }
-    }
+    let begun = begun(store, plan)?;
     let (setup, listen) = setup(place, study, plan, begun)?;
     let sessions = setup.policy.jobs as usize * 2;
     let (launcher, left) = SlurmLauncher::start(setup, &likely(study, home, first, listen))
@@ -145,7 +139,24 @@ pub async fn launching(
     if !listen.ip().is_loopback() && !certified {
         config.tls = Some(Tls::own().map_err(access::explain)?);
     }
-    Ok(Launching::on_cluster(launcher, config))
+    Ok(Launching::elsewhere(AnyLauncher::Slurm(Box::new(launcher)), config))
+}
+
+/// The bugs that have finished runs, which others would have to match: those of a plan, and all
+/// that earlier calls planned, whose record is kept with theirs.
+pub fn begun(store: &Store, plan: &Plan) -> Result<BTreeSet<String>, Failure> {
+    let mut begun = BTreeSet::new();
+    let active = store.active_experiments()?;
+    for (experiment, _) in plan.experiments.iter().chain(&active) {
+        if begun.contains(experiment.bug.as_str()) {
+            continue;
+        }
+        let runs = store.runs(&experiment.id())?;
+        if runs.iter().any(|run| run.status == RunStatus::Finished) {
+            begun.insert(experiment.bug.to_string());
+        }
+    }
+    Ok(begun)
 }
 
 /// Writes the images of the plan's artifacts to where nodes find them.
@@ -199,7 +210,7 @@ pub fn preview(place: &Place, study: &Study, home: &Home, plan: &Plan) -> Result
 }
 
 /// A run as it will be handed over, but for what only a running server knows.
-fn likely(study: &Study, home: &Home, run: &PlannedRun, listen: SocketAddr) -> Launch {
+pub fn likely(study: &Study, home: &Home, run: &PlannedRun, listen: SocketAddr) -> Launch {
     let config = &study.config.run;
     Launch {
         name: run.key.to_string(),
@@ -215,6 +226,7 @@ fn likely(study: &Study, home: &Home, run: &PlannedRun, listen: SocketAddr) -> L
         memory_mib: config.memory_mib,
         time: std::time::Duration::from_secs(60 * u64::from(config.timeout_minutes)),
         gpu: None,
+        host: None,
         scratch: None,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub use ::dashboard::Handle;
 use ::dashboard::{Cell, Config, Dashboard, DashboardError, Encoder, Kind, Records, Token};
 use anyhow::anyhow;
-use server::Secret;
+use server::{ServerConfig, Tls};
 use stats::parquet::{self, Values};
 use study::Study;
 
@@ -16,16 +16,28 @@ use crate::failure::Failure;
 pub const USUAL: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4748);
 
-/// Starts it at `address`; without one at the usual place, or a free port if that is taken.
+/// Starts it at `address`; without one at the usual place, or a free port if that is taken. It lets
+/// in whom the server lets in. Away from this machine it shows the server's certificate.
 pub async fn start(
     study: Arc<Study>,
     address: Option<SocketAddr>,
-    token: Option<Secret>,
+    server: &ServerConfig,
 ) -> Result<Handle, Failure> {
+    let listen = address.unwrap_or(USUAL);
+    let away = !listen.ip().is_loopback();
+    let tls = server.tls.as_ref().filter(|_| away).map(Tls::config);
+    if away && tls.is_none() && server.token.is_some() {
+        eprintln!(
+            "warning: the dashboard at {listen} is not encrypted, so that the network sees the \
+             token; --tls-cert and --tls-key make it speak HTTPS"
+        );
+    }
+    let token = server.token.clone();
     let config = Config {
-        listen: address.unwrap_or(USUAL),
+        listen,
         any_port: address.is_none(),
         token: token.map(|secret| Token::new(move |given| secret.is(given))),
+        tls,
         parquet: Some(Encoder::new(encode)),
     };
     Dashboard::start(study, config).await.map_err(|error| match error {

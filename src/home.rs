@@ -7,6 +7,7 @@ use anyhow::anyhow;
 
 use study::Study;
 
+use crate::embedded;
 use crate::failure::Failure;
 
 /// Set in the program's own image, whose files the Docker daemon beside it cannot see.
@@ -20,7 +21,8 @@ const SEEN: [&str; 3] = ["dockerfiles", "clients/python", "data/faults"];
 pub struct Home(PathBuf);
 
 impl Home {
-    /// Looks at `REPRODUCEML_HOME`, above the program, and where it was compiled.
+    /// Looks at `REPRODUCEML_HOME` and above the program, as in a clone and in an image; else writes
+    /// what was compiled into the program to the user's data folder.
     pub fn find() -> Result<Self, Failure> {
         if let Some(home) = std::env::var_os("REPRODUCEML_HOME") {
             let home = PathBuf::from(home);
@@ -34,17 +36,22 @@ impl Home {
             };
         }
         let program = std::env::current_exe().unwrap_or_default();
-        program
-            .ancestors()
-            .chain([Path::new(env!("CARGO_MANIFEST_DIR"))])
-            .find(|folder| is_home(folder))
-            .map(|folder| Self(folder.to_owned()))
-            .ok_or_else(|| {
-                Failure::missing(anyhow!(
-                    "the folders dockerfiles/ and clients/python/ that belong to this program are \
-                     not where it looked; set REPRODUCEML_HOME to the folder that holds them"
-                ))
-            })
+        if let Some(folder) = program.ancestors().find(|folder| is_home(folder)) {
+            return Ok(Self(folder.to_owned()));
+        }
+        match embedded::unpacked() {
+            Some(Ok(folder)) => Ok(Self(folder)),
+            Some(Err((folder, error))) => Err(Failure::missing(anyhow!(
+                "{}: the program's data cannot be written here: {error}; set XDG_DATA_HOME to a \
+                 folder that can be written, or REPRODUCEML_HOME to a clone of the program",
+                folder.display()
+            ))),
+            None => Err(Failure::missing(anyhow!(
+                "neither HOME nor XDG_DATA_HOME is set, so there is no place for the program's \
+                 data (toolchains, training client); set one of them, or REPRODUCEML_HOME to a \
+                 clone of the program"
+            ))),
+        }
     }
 
     /// The same data where the Docker daemon sees it: in its place, or, in the program's own
@@ -122,6 +129,11 @@ impl Home {
     /// Traces of known workloads that come with the program.
     pub fn traces(&self) -> PathBuf {
         self.0.join("data/traces")
+    }
+
+    /// The definitions of studies that come with the program, one folder each.
+    pub fn definitions(&self) -> PathBuf {
+        self.0.join("data/studies")
     }
 
     /// The faults that come with the program.

@@ -1,7 +1,7 @@
 //! `init`: a new study.
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use study::files::write_whole;
@@ -9,6 +9,7 @@ use study::{Study, StudyConfig};
 
 use crate::cli::{Cli, InitArgs};
 use crate::failure::Failure;
+use crate::home::Home;
 use crate::output::{self, Rows};
 
 const PYTORCH: &str = include_str!("../data/templates/pytorch.toml");
@@ -19,7 +20,7 @@ const OTHER: &str = include_str!("../data/templates/other.toml");
 pub fn init(cli: &Cli, args: &InitArgs) -> Result<(), Failure> {
     refuse_taken(&args.dir)?;
     match &args.from {
-        Some(template) => copy_definition(template, &args.dir)?,
+        Some(template) => copy_definition(&definition(template)?, &args.dir)?,
         None => {
             let text = fill_template(args)?;
             let file = args.dir.join("study.toml");
@@ -31,6 +32,10 @@ pub fn init(cli: &Cli, args: &InitArgs) -> Result<(), Failure> {
     }
     let study = Study::open(&args.dir)?;
     study.store()?;
+    if study.corpus_file().is_file() {
+        // With bugs at hand, what is chosen of them is known before anything is mined.
+        crate::mine::select(&study)?;
+    }
     let mut rows = Rows::new(&["study", "name", "meta seed"]);
     let about = &study.config.study;
     rows.push([
@@ -109,7 +114,30 @@ fn fill_template(args: &InitArgs) -> Result<String, Failure> {
         .replace("{meta_seed}", &meta_seed.to_string()))
 }
 
-/// Copies what defines a study: `study.toml`, labels and faults.
+/// The folder of a definition: one that is there, or one that comes with the program, by its name.
+fn definition(template: &Path) -> Result<PathBuf, Failure> {
+    if template.exists() || template.components().count() != 1 {
+        return Ok(template.to_owned());
+    }
+    let folder = Home::find()?.definitions();
+    let shipped = folder.join(template);
+    if shipped.is_dir() {
+        return Ok(shipped);
+    }
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Err(Failure::input(anyhow!(
+        "{}: no such folder, and no definition that comes with the program ({})",
+        template.display(),
+        names.join(", ")
+    )))
+}
+
+/// Copies what defines a study: `study.toml`, labels, faults, models, and the corpus if it has one.
 fn copy_definition(template: &Path, dir: &Path) -> Result<(), Failure> {
     Study::open(template)?;
     let copy = |name: &Path| -> Result<(), Failure> {
@@ -124,7 +152,7 @@ fn copy_definition(template: &Path, dir: &Path) -> Result<(), Failure> {
     if template.join("labels.csv").is_file() {
         copy(Path::new("labels.csv"))?;
     }
-    for folder in ["faults", "models"] {
+    for folder in ["faults", "models", "corpus"] {
         let Ok(entries) = std::fs::read_dir(template.join(folder)) else { continue };
         for entry in entries.flatten().filter(|e| e.path().is_file()) {
             copy(&Path::new(folder).join(entry.file_name()))?;

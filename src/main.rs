@@ -8,9 +8,13 @@ mod dashboard;
 mod design;
 mod diff;
 mod doctor;
+#[cfg(test)]
+mod documented;
+mod embedded;
 mod failure;
 mod gc;
 mod home;
+mod hosts;
 mod init;
 mod label;
 mod manual;
@@ -96,7 +100,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Pack(args) => pack::pack(cli, args),
         Command::Check(args) => pack::check(cli, args),
         Command::Store(args) => store_cmd::store(cli, args).await,
-        Command::Gc(args) => gc::gc(cli, args),
+        Command::Gc(args) => gc::gc(cli, args).await,
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::pages(cli, dir),
     }

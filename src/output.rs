@@ -95,8 +95,16 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
 /// A path that no file can have is wrong usage; a disk that is full, or closed to us, is something
 /// missing.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_with(path, |out| out.write_all(bytes))
+}
+
+/// Writes to a file what `content` writes; the file appears whole or not at all.
+pub fn write_with(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), Failure> {
     use std::io::ErrorKind;
-    study::files::write_whole(path, bytes).map_err(|error| {
+    study::files::write_with(path, content).map_err(|error: std::io::Error| {
         let wrong_path = matches!(
             error.kind(),
             ErrorKind::NotADirectory

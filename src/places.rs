@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::anyhow;
 use containers::{ContainerError, Docker};
-use runner::{AnyLauncher, DockerLauncher, LaunchError, LocalLauncher, SlurmLauncher};
+use runner::{AnyLauncher, DockerLauncher, LaunchError, LocalLauncher};
 use server::{Listen, ServerConfig};
 use study::Study;
 
@@ -38,8 +38,9 @@ impl Launching {
                 })
             }
             Executor::Local => Ok(Self::nowhere(place, study)),
-            Executor::Slurm => Err(Failure::input(anyhow!(
-                "--executor slurm: only `run` hands work to a cluster; expected docker or local"
+            Executor::Slurm | Executor::Hosts => Err(Failure::input(anyhow!(
+                "--executor {}: only `run` hands work to other machines; expected docker or local",
+                if place.executor == Executor::Slurm { "slurm" } else { "hosts" }
             ))),
         }
     }
@@ -57,9 +58,9 @@ impl Launching {
         }
     }
 
-    /// Processes that a cluster starts.
-    pub fn on_cluster(launcher: SlurmLauncher, config: ServerConfig) -> Self {
-        Self { launcher: AnyLauncher::Slurm(Box::new(launcher)), config, _socket: None }
+    /// Processes on other machines.
+    pub fn elsewhere(launcher: AnyLauncher, config: ServerConfig) -> Self {
+        Self { launcher, config, _socket: None }
     }
 }
 

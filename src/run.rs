@@ -15,6 +15,7 @@ use crate::cluster;
 use crate::design::{self, Costs, Looks, Standing};
 use crate::failure::Failure;
 use crate::home::Home;
+use crate::hosts;
 use crate::output::{self, Rows};
 use crate::places::{self, Launching};
 use crate::progress::Progress;
@@ -45,6 +46,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     if args.dry_run {
         let costs = standing.as_ref().map(|design| design.costs(&plan, &store)).transpose()?;
         print_plan(cli, &study, &plan, options.jobs, costs.as_ref())?;
+        hosts::preview(args, &study, &plan)?;
         return cluster::preview(&args.place, &study, &home, &plan);
     }
     if args.plan_only {
@@ -66,6 +68,9 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     } else if args.place.executor == Executor::Slurm {
         let certified = args.access.tls_cert.is_some();
         cluster::launching(&args.place, &study, &store, &home, &plan, certified).await?
+    } else if args.place.executor == Executor::Hosts {
+        let certified = args.access.tls_cert.is_some();
+        hosts::launching(args, &study, &store, &home, &plan, certified).await?
     } else {
         Launching::at(&args.place, &study).await?
     };
@@ -91,8 +96,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let config = access::apply(&args.access, launching.config.clone())?;
     let dashboard = match args.dashboard {
         Some(address) => {
-            let token = config.token.clone();
-            let handle = crate::dashboard::start(study.clone(), address, token).await?;
+            let handle = crate::dashboard::start(study.clone(), address, &config).await?;
             progress.line(&format!("dashboard at {}", handle.url()));
             Some(handle)
         }
@@ -100,6 +104,8 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     };
     let config = cluster::secured(config)?;
     let launcher = &launching.launcher;
+    let on_hosts = args.place.executor == Executor::Hosts;
+    let options = if on_hosts { hosts::unbounded(&options) } else { options };
     let again = study.clone();
     let summary = match &mut looks {
         None => {
@@ -116,6 +122,7 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
             })?
         }
     };
+    launcher.finish().await;
     if let Some(dashboard) = dashboard {
         dashboard.shutdown().await;
     }
@@ -168,6 +175,9 @@ fn options(study: &Study, args: &RunArgs, home: &Home, plan: &Plan) -> Result<Ru
     if args.place.executor == Executor::Slurm {
         return cluster::options(study, args, home);
     }
+    if args.place.executor == Executor::Hosts {
+        return hosts::options(study, args, home);
+    }
     settings(study, args.jobs, &args.gpus, home, plan)
 }
 
@@ -179,6 +189,18 @@ pub fn settings(
     home: &Home,
     plan: &Plan,
 ) -> Result<RunOptions, Failure> {
+    let cuda = plan.experiments.iter().any(|(experiment, _)| experiment.device == "cuda");
+    let (jobs, gpus) = parallel(study, asked_jobs, asked_gpus, cuda)?;
+    Ok(RunOptions { jobs, client: home.client(), gpus })
+}
+
+/// How many runs go at the same time, and on which GPUs.
+pub fn parallel(
+    study: &Study,
+    asked_jobs: Option<u32>,
+    asked_gpus: &[String],
+    cuda: bool,
+) -> Result<(usize, Vec<String>), Failure> {
     let mut gpus = asked_gpus.to_vec();
     if gpus.is_empty() {
         gpus.push("0".to_owned()); // Where study.toml asks for `cuda` and nobody says which.
@@ -194,12 +216,12 @@ pub fn settings(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs as usize,
     };
-    if plan.experiments.iter().any(|(experiment, _)| experiment.device == "cuda") {
+    if cuda {
         // A GPU takes one run at a time; as many run together as there are GPUs.
         let asked = asked_jobs.map_or(gpus.len(), |_| jobs);
         jobs = asked.min(gpus.len());
     }
-    Ok(RunOptions { jobs, client: home.client(), gpus })
+    Ok((jobs, gpus))
 }
 
 /// Says what happens to runs.

@@ -23,9 +23,9 @@ pub async fn serve(cli: &Cli, args: &ServeArgs) -> Result<(), Failure> {
     let _serving = study.lock_serving()?;
     let store = Arc::new(study.store()?);
     let mut stop = Stop::new()?;
-    let token = config.token.clone();
+    let shown = config.clone();
     let started =
-        (!args.no_dashboard).then(|| dashboard::start(Arc::clone(&study), args.dashboard, token));
+        (!args.no_dashboard).then(|| dashboard::start(Arc::clone(&study), args.dashboard, &shown));
     let handle = Server::start(store, Arc::clone(&study), config).await.map_err(access::explain)?;
     let mut events = handle.events();
     let dashboard = match started {

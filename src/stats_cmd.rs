@@ -1,7 +1,9 @@
 //! `stats`: tests and verdicts.
 
 use anyhow::anyhow;
+use stats::store::{StudyResults, StudyResultsError};
 use stats::{Analysis, Options, Results, SeedPolicy, mann_whitney, render};
+use study::own_tests::OwnTests;
 use study::{Store, Study};
 
 use crate::cli::{Alternative, Cli, Format, Method, Profile, Rules, StatsArgs, StatsCommand};
@@ -100,10 +102,10 @@ pub fn analyse_study(
     known_faults(&analysis, rules)?;
     let file = study.analysis_file();
     let table = file.with_file_name("results.csv");
-    output::write_file(&table, &results.csv().map_err(Failure::input)?)?;
-    output::write_file(&file.with_file_name("tests.csv"), render::csv(&analysis).as_bytes())?;
+    output::write_with(&table, |out| results.csv_to(out).map_err(std::io::Error::other))?;
+    output::write_with(&file.with_file_name("tests.csv"), |out| render::csv_to(&analysis, out))?;
     // Last: `status` takes it as the sign that the analysis is done.
-    output::write_file(&file, render::json(&analysis).as_bytes())?;
+    output::write_with(&file, |out| render::json_to(&analysis, out))?;
     Ok((results, analysis))
 }
 
@@ -113,7 +115,8 @@ pub fn computed(
     store: &Store,
     mut options: Options,
 ) -> Result<(Results, Analysis), Failure> {
-    let input = stats::store::read(store).map_err(Failure::input)?;
+    let own_tests = study::own_tests::read(study).map_err(Failure::input)?;
+    let input = results(store, &own_tests).map_err(Failure::input)?;
     let inputs = stats::store::digest(&input, &own_rules(study)?);
     options.invalid = input.invalid;
     let mut analysis = stats::analyse(&input.results, &options);
@@ -122,7 +125,7 @@ pub fn computed(
     }
     analysis.add_identical(&input.identical, options.seed_policy);
     analysis.add_reach(&study::reach::of_own_workload(study).map_err(Failure::input)?);
-    analysis.own_tests = study::own_tests::read(study).map_err(Failure::input)?;
+    analysis.own_tests = own_tests;
     analysis.inputs = Some(inputs);
     Ok((input.results, analysis))
 }
@@ -153,16 +156,30 @@ fn own_rules(study: &Study) -> Result<String, Failure> {
     if let Some(record) = design::read(study)? {
         rules += &format!(" design {} looks {:?}", record.declaration.digest(), record.looks);
     }
+    let own_tests = study::own_tests::read(study).map_err(Failure::input)?;
+    if !own_tests.is_empty() {
+        rules += &format!(" own tests {own_tests:?}");
+    }
     Ok(rules)
 }
 
 /// The digest that an analysis of the study as it is would carry; nothing where there is nothing to
 /// analyse.
 pub fn present_inputs(study: &Study, store: &Store) -> Result<Option<String>, Failure> {
-    match stats::store::read(store) {
+    let own_tests = study::own_tests::read(study).map_err(Failure::input)?;
+    match results(store, &own_tests) {
         Ok(input) => Ok(Some(stats::store::digest(&input, &own_rules(study)?))),
-        Err(stats::store::StudyResultsError::NoRuns) => Ok(None),
+        Err(StudyResultsError::NoRuns) => Ok(None),
         Err(error) => Err(Failure::input(error)),
+    }
+}
+
+/// What the runs gave. Where none is finished, what the fixes' own tests showed is told all the
+/// same.
+fn results(store: &Store, own_tests: &[OwnTests]) -> Result<StudyResults, StudyResultsError> {
+    match stats::store::read(store) {
+        Err(StudyResultsError::NoRuns) if !own_tests.is_empty() => Ok(StudyResults::none()),
+        read => read,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `status`: the funnel.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use study::funnel::Funnel;
 use study::{BugId, Store, Study, Verdict};
@@ -10,7 +11,10 @@ use crate::design;
 use crate::failure::Failure;
 use crate::output::{self, Rows};
 use crate::reach::gate;
-use crate::{doctor, stats_cmd, studies};
+use crate::{doctor, hosts, stats_cmd, studies};
+
+/// How long Docker hosts may take to answer.
+const HOSTS: Duration = Duration::from_secs(5);
 
 /// Losses of one step that the table shows.
 const SHOWN: usize = 12;
@@ -43,6 +47,9 @@ pub async fn status(cli: &Cli) -> Result<(), Failure> {
     if cli.format == Format::Table {
         for line in doctor::attention(&study).await {
             eprintln!("{line}");
+        }
+        for host in hosts::look(&study, HOSTS).await {
+            eprintln!("host {}", host.line());
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use browser::{Browser, chromium};
-use common::{TestStudy, Told, docker};
+use common::{TestStudy, Told, docker, root};
 
 /// A child that does not outlive its test.
 struct Kept(Child);
@@ -45,6 +45,57 @@ fn serve(study: &TestStudy, arguments: &[&str], token: Option<&str>) -> (Kept, s
         assert!(reader.read_line(&mut text).unwrap() > 0, "it printed only: {text}");
     }
     (Kept(child), serde_json::from_str(&text).unwrap())
+}
+
+/// Asks with Python's client, which trusts the tests' authority and nobody else.
+fn get_tls(url: &str, token: &str) -> String {
+    let program = "import ssl, sys, urllib.request as r\n\
+        context = ssl.create_default_context(cafile=sys.argv[2])\n\
+        request = r.Request(sys.argv[1], headers={'Authorization': 'Bearer ' + sys.argv[3]})\n\
+        sys.stdout.write(r.urlopen(request, context=context).read().decode())";
+    let authority = root().join("server/tests/tls/authority.pem");
+    let output = Command::new("python3")
+        .args(["-c", program, url])
+        .arg(authority)
+        .arg(token)
+        .env_remove("SSL_CERT_FILE")
+        .output()
+        .unwrap();
+    Told::of(output).expect(&[0]).out
+}
+
+#[test]
+fn away_from_this_machine_it_speaks_https_with_the_server_s_certificate() {
+    const SECRET: &str = "a-dashboard-token-of-29-bytes";
+    let study = TestStudy::from_definition("quick-tinynn", &[]);
+    let pem = |name: &str| root().join("server/tests/tls").join(name).display().to_string();
+    let (chain, key) = (pem("server.pem"), pem("server.key"));
+    let with = ["--tls-cert", &chain, "--tls-key", &key, "--dashboard"];
+    {
+        let (_kept, told) = serve(&study, &[&with[..], &["0.0.0.0:0"]].concat(), Some(SECRET));
+        let url = told["dashboard"].as_str().unwrap().replace("0.0.0.0", "127.0.0.1");
+        assert!(url.starts_with("https://"), "{url}");
+        assert!(get_tls(&url, SECRET).contains("quick-tinynn"));
+        let plain = url.replace("https://", "http://");
+        let told = get(&plain, "");
+        assert!(told.starts_with("HTTP/1.1 400") && told.contains("speaks HTTPS"), "{told}");
+        // The cookie of the form is for this way alone.
+        let program = "import ssl, sys, urllib.request as r\n\
+            class Stay(r.HTTPRedirectHandler):\n    def redirect_request(*_): return None\n\
+            context = ssl.create_default_context(cafile=sys.argv[2])\n\
+            opener = r.build_opener(Stay, r.HTTPSHandler(context=context))\n\
+            try: opener.open(sys.argv[1] + 'login', b'next=/&token=' + sys.argv[3].encode())\n\
+            except r.HTTPError as answer: print(answer.headers['Set-Cookie'])";
+        let output = Command::new("python3")
+            .args(["-c", program, &url, &pem("authority.pem"), SECRET])
+            .output()
+            .unwrap();
+        let cookie = Told::of(output).expect(&[0]).out;
+        assert!(cookie.contains("; Secure") && cookie.contains("HttpOnly"), "{cookie}");
+    }
+    // On this machine nobody listens in; without a certificate it is said that others can.
+    let (_kept, told) = serve(&study, &[&with[..], &["127.0.0.1:0"]].concat(), Some(SECRET));
+    assert!(told["dashboard"].as_str().unwrap().starts_with("http://"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod common;
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{TestStudy, docker};
 
@@ -12,10 +12,30 @@ fn mined() -> TestStudy {
     TestStudy::tinynn(&[("runs = 10", "runs = 4")])
 }
 
+/// Whether a process has said what it does at a signal; one that is over will not say.
+fn ready_for(process: u32, signal: &str) -> bool {
+    let number = match signal {
+        "-INT" => libc::SIGINT,
+        "-TERM" => libc::SIGTERM,
+        _ => return true,
+    };
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
+        return true;
+    };
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+    caught.is_some_and(|mask| mask & (1 << (number - 1)) != 0) || status.contains("State:\tZ")
+}
+
 /// Starts a stage and sends it `signal` after `delay`; gives its exit code, if it had one.
 fn disturb(study: &TestStudy, stage: &[&str], delay: Duration, signal: &str) -> Option<i32> {
     let mut child =
         study.command(stage).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Before it is set up a signal ends it as it ends any program, and a busy machine takes long.
+    let began = Instant::now();
+    while !ready_for(child.id(), signal) && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     std::thread::sleep(delay);
     let id = child.id().to_string();
     // The stage may be over already; then there is nobody to signal.

@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{TestStudy, docker};
+use common::{TestStudy, docker, packed_and_checked, refused_pack};
 use serde_json::Value;
 
 /// The folder of one side's package.
@@ -25,7 +25,8 @@ fn what_training_never_executes_shows_in_the_fixes_own_tests() {
         return;
     }
     let study = TestStudy::tinynn(&[]);
-    let asked = ["--format", "json", "run", "--workload", "test:pr21", "--runs", "2"];
+    let asked =
+        ["--format", "json", "run", "--workload", "test:pr21", "--runs", "2", "--jobs", "2"];
     let told = study.call(&asked).expect(&[2]);
     assert!(told.err.contains("reproduceml build"), "{}", told.err);
     study.call(&["build", "pr21", "pr36"]).expect(&[0]);
@@ -64,6 +65,30 @@ fn what_training_never_executes_shows_in_the_fixes_own_tests() {
     let schedule = all.as_array().unwrap().iter().find(|one| one["bug"] == "pr36").unwrap();
     assert_eq!((&schedule["verdict"], &schedule["evidence"]), (&"different".into(), &true.into()));
     study.call(&["run", "--workload", "test:pr41"]).expect(&[2]);
+
+    // Without a training, `stats` and `report` tell what the tests showed; `pack` hands it over with
+    // the runs, from which `check` concludes it again.
+    let analysis = study.call(&["--format", "json", "stats"]).expect(&[0]).json();
+    assert_eq!(analysis["own_tests"].as_array().unwrap().len(), 2);
+    assert_eq!(analysis["verdicts"], serde_json::json!([]));
+    let table = study.call(&["stats"]).expect(&[0]).out;
+    assert!(table.contains("pr21") && table.contains("AveragePooling"), "{table}");
+    study.call(&["report"]).expect(&[0]);
+    let page = std::fs::read_to_string(study.path().join("stats/report.html")).unwrap();
+    assert!(page.contains("AveragePooling"));
+    assert_eq!(packed_and_checked(&study), (0.into(), 2.into()));
+    let findings = study.path().join("own-tests/findings.jsonl");
+    let text = std::fs::read_to_string(&findings).unwrap();
+    std::fs::write(&findings, text.replace("\"equal_pairs\":0", "\"equal_pairs\":1")).unwrap();
+    let refused = refused_pack(&study);
+    assert!(refused.contains("own-tests/findings.jsonl: pr21: equal_pairs"), "{refused}");
+    std::fs::write(&findings, text).unwrap();
+    let runs = std::fs::read_to_string(&kept).unwrap();
+    std::fs::write(&kept, runs.replace("2.25", "2.5")).unwrap();
+    assert!(refused_pack(&study).contains("own-tests/findings.jsonl: pr21: first"));
+    std::fs::remove_file(&kept).unwrap();
+    assert!(refused_pack(&study).contains("own-tests/pr21.jsonl"));
+    std::fs::write(&kept, runs).unwrap();
     study.call(&["run", "--workload", "test:pr21", "--executor", "local"]).expect(&[2]);
     study.call(&["run", "--workload", "test:pr999"]).expect(&[2]);
 

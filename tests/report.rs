@@ -208,6 +208,7 @@ fn know(study: &TestStudy, bugs: &[String; 3]) {
         bug: BugId::new(&bugs[0]).unwrap(),
         verdict: study::Verdict::Different,
         reason: "assertEqual was given 1.0 with the bug and 2.0 with the fix".into(),
+        runs: 0,
         pairs: 4,
         equal_pairs: 1,
         tests: 2,

@@ -166,7 +166,7 @@ fn stages_are_called_in_order_and_go_on_where_they_were() {
     assert_eq!(
         calls,
         [
-            "init STUDY --from data/studies/pytorch-1.1-1.6",
+            "init STUDY.part --from data/studies/pytorch-1.1-1.6",
             "mine",
             "build mirror",
             "build lock",
@@ -195,4 +195,127 @@ fn without_a_gpu_nothing_is_trained_on_one() {
     let told = machine.call(&["--yes", "--stage", "mine", "--stage", "run"]).expect(&[3]);
     assert!(told.err.contains("--device cpu"), "{}", told.err);
     assert!(machine.calls().iter().all(|line| !line.ends_with(" run")));
+}
+
+#[test]
+fn a_docker_that_broke_is_told_from_builds_that_failed() {
+    for stage in ["build", "run"] {
+        let machine = Machine::new(&["git"], &["nvidia-smi"]);
+        let broken = machine.folder.path().join("broken");
+        machine.put("bin/docker", &format!("#!/bin/sh\n[ ! -e {} ]\n", broken.display()));
+        machine.program(stage, 1);
+        let arguments = ["--yes", "--device", "cpu", "--stage", "mine", "--stage", stage];
+        let arguments = [&arguments[..], &["--stage", "stats"]].concat();
+        let told = machine.call(&arguments).expect(&[0]);
+        assert!(told.err.contains(&format!("some of `{stage}` failed")), "{}", told.err);
+        assert!(machine.calls().last().unwrap().ends_with("status"));
+
+        // The same exit code, and no daemon any more: nothing is concluded from it.
+        let log = machine.folder.path().join("calls");
+        machine.put(
+            "target/release/reproduceml",
+            &format!(
+                "#!/bin/sh\necho \"$*\" >> {}\n\
+                 case \" $* \" in *\" {stage} \"*) touch {}; exit 1 ;; esac\n",
+                log.display(),
+                broken.display()
+            ),
+        );
+        let told = machine.call(&arguments).expect(&[3]);
+        assert!(told.err.contains("no Docker daemon answers any more"), "{}", told.err);
+        assert!(machine.calls().last().unwrap().ends_with(&format!(" {stage}")));
+    }
+}
+
+/// Calls the script as from a terminal, with an answer to what it asks.
+fn answered(machine: &Machine, arguments: &str, answer: &str) -> Told {
+    let script = root().join("scripts/reproduce-paper");
+    let command = format!("{} --study {} {arguments}", script.display(), machine.study());
+    let path = format!("{}:/usr/bin:/bin", machine.folder.path().join("bin").display());
+    let typed = machine.put("typed", answer);
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("PATH", path)
+        .env("CARGO_TARGET_DIR", machine.folder.path().join("target"))
+        .stdin(std::fs::File::open(typed).unwrap())
+        .output()
+        .unwrap();
+    Told::of(output)
+}
+
+#[test]
+fn it_asks_before_anything_is_done() {
+    let machine = Machine::new(&["docker", "git"], &["nvidia-smi"]);
+    machine.program("none", 0);
+    let told = answered(&machine, "--stage mine", "n\n").expect(&[0]);
+    assert!(told.out.contains("Go on? [y/N]") && told.out.contains("Missing here"), "{}", told.out);
+    assert_eq!(machine.calls(), Vec::<String>::new());
+    assert!(!machine.folder.path().join("study").exists());
+    answered(&machine, "--stage mine", "y\n").expect(&[0]);
+    assert!(machine.calls().last().unwrap().ends_with(" mine"), "{:?}", machine.calls());
+}
+
+#[test]
+fn each_stage_is_called_alone_for_some_bugs_and_with_fewer_runs() {
+    let some = ["--bugs", "pr32350,pr37214", "--runs", "3", "--epochs", "2"];
+    for (stage, calls) in [
+        ("mine", vec!["mine"]),
+        ("mirror", vec!["build mirror"]),
+        ("lock", vec!["build lock"]),
+        ("build", vec!["build pr32350 pr37214"]),
+        ("run", vec!["run pr32350 pr37214 --runs 3 --epochs 2"]),
+        ("stats", vec!["stats", "stats --verdicts", "status"]),
+        ("report", vec!["report"]),
+    ] {
+        let machine = Machine::new(&["docker", "git"], &["nvidia-smi"]);
+        machine.program("none", 0);
+        let begun = ["--yes", "--device", "cpu", "--stage", "mine"];
+        machine.call(&begun).expect(&[0]);
+        let before = machine.calls().len();
+        let alone = ["--yes", "--device", "cpu", "--stage", stage];
+        machine.call(&[&alone[..], &some].concat()).expect(&[0]);
+        let made: Vec<String> = machine.calls().split_off(before);
+        let expected: Vec<String> =
+            calls.iter().map(|call| format!("--study STUDY {call}")).collect();
+        assert_eq!(made, expected, "{stage}");
+    }
+}
+
+#[test]
+fn what_lies_in_the_folder_is_never_lost() {
+    let machine = Machine::new(&["docker", "git"], &["nvidia-smi"]);
+    machine.program("none", 0);
+    let go = ["--yes", "--device", "cpu", "--stage", "mine"];
+    let study = machine.folder.path().join("study");
+    // A folder of somebody's is not taken for the start of a study.
+    machine.put("study/thesis.tex", "");
+    let told = machine.call(&go).expect(&[2]);
+    assert!(told.err.contains("thesis.tex") && study.join("thesis.tex").is_file(), "{}", told.err);
+    std::fs::remove_file(study.join("thesis.tex")).unwrap();
+    // CIFAR-10 is where the script says that it belongs; a reboot left half of a definition.
+    machine.put("study/data/cifar10/train", "images");
+    machine.put("study.part/labels.csv", "half");
+    std::fs::create_dir_all(study.join("corpus")).unwrap();
+    machine.call(&go).expect(&[0]);
+    assert_eq!(std::fs::read_to_string(study.join("data/cifar10/train")).unwrap(), "images");
+    assert!(study.join("study.toml").is_file());
+    assert!(!machine.folder.path().join("study.part").exists());
+}
+
+#[test]
+fn a_dry_run_asks_the_real_program_what_it_would_do() {
+    let machine = Machine::new(&["docker", "git"], &["nvidia-smi"]);
+    machine.put(
+        "target/release/reproduceml",
+        &format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_reproduceml")),
+    );
+    let study = machine.study();
+    common::call(&["init", &study, "--from", "pytorch-1.1-1.6"]).expect(&[0]);
+    let before = std::fs::read(machine.folder.path().join("study/study.toml")).unwrap();
+    let told = machine.call(&["--dry-run", "--device", "cpu"]).expect(&[0]);
+    assert_eq!(told.out.lines().count(), STAGES.len(), "{}", told.out);
+    // Nothing is built yet, which is as far as a plan of runs goes.
+    assert!(told.err.contains("run `reproduceml build` first"), "{}", told.err);
+    assert_eq!(std::fs::read(machine.folder.path().join("study/study.toml")).unwrap(), before);
+    assert!(!machine.folder.path().join("study/artifacts").exists());
 }

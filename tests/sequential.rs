@@ -7,7 +7,7 @@ mod common;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{TestStudy, docker, verdicts};
+use common::{TestStudy, docker, packed_and_checked, refused_pack, verdicts};
 use serde_json::Value;
 
 /// pr16 differs in every run, pr40 in none, pr30 in the last bits.
@@ -37,7 +37,8 @@ fn kill_after(study: &TestStudy, wanted: usize) {
     let mut child =
         study.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
-    while looks(study).len() < wanted && begin.elapsed() < Duration::from_secs(120) {
+    let there = || study.path().join("design/design.json").exists() && looks(study).len() >= wanted;
+    while !there() && begin.elapsed() < Duration::from_secs(120) {
         std::thread::sleep(Duration::from_millis(20));
     }
     // Into the runs that lead to the next look.
@@ -125,6 +126,17 @@ fn a_study_stops_where_its_looks_say_and_nowhere_else() {
     study.call(&["report"]).expect(&[0]);
     let page = std::fs::read_to_string(study.path().join("stats/report.html")).unwrap();
     assert!(page.contains("Looks of the sequential design") && !page.contains("--runs 5"));
+
+    // Handed over, every look is taken again from the runs.
+    assert_eq!(packed_and_checked(&study), (6.into(), 0.into()));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = text.replace("\"stop\":\"different\"", "\"stop\":\"equivalent\"");
+    std::fs::write(&file, &other).unwrap();
+    assert_ne!(text, other);
+    let refused = refused_pack(&study);
+    assert!(refused.contains("design/looks.jsonl: pr16 buggy after 5 runs: stop"), "{refused}");
+    std::fs::write(&file, text).unwrap();
+    json(&study, &["stats"]);
     let costs = json(&study, &["run", "--dry-run", "--retry-failed"]);
     assert_eq!(costs["missing"], 2 * 5 + 2 * 2, "what the looks saved");
     let hours = |scenario: usize| costs["design"]["scenarios"][scenario]["hours"].as_f64().unwrap();

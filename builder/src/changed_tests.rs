@@ -2,10 +2,56 @@
 //! of which fail for reasons of their own.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use git2::{DiffOptions, Oid, Repository};
 use study::CommitId;
+
+/// What of a fix's tests can be run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chosen {
+    /// Test files of Python, by plain paths.
+    pub python: Vec<String>,
+    /// Sources of tests in C++ and CUDA, which need a build of their own and are not run.
+    pub compiled: Vec<String>,
+}
+
+impl Chosen {
+    /// What is said of the tests that are not run; nothing where there are none.
+    #[must_use]
+    pub fn not_run(&self) -> Option<String> {
+        let files = self.compiled.join(", ");
+        (!files.is_empty()).then(|| format!("its tests in C++ are not run ({files})"))
+    }
+
+    /// Why nothing of it can be run.
+    #[must_use]
+    pub fn none(&self) -> String {
+        let also = self.not_run().map_or(String::new(), |why| format!("; {why}"));
+        format!("its fix brought no test in Python{also}")
+    }
+}
+
+/// Chooses among the files of a fix that are tests. Paths come from somebody else's repository:
+/// only plain ones are taken, which no shell and no option parser reads as anything else.
+#[must_use]
+pub fn choose(tests: &[String]) -> Chosen {
+    let mut chosen = Chosen::default();
+    for test in tests {
+        let path = Path::new(test);
+        let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+        let plain = test.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+        if !inside || !plain || test.starts_with('-') {
+            continue;
+        }
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("py") => chosen.python.push(test.clone()),
+            Some("c" | "cc" | "cpp" | "cxx" | "cu") => chosen.compiled.push(test.clone()),
+            _ => {}
+        }
+    }
+    chosen
+}
 
 /// Names of the functions `test…` of Python files that hold lines which the fix added or changed,
 /// sorted. Empty if none is found or the commits cannot be read: then all tests count.
@@ -98,6 +144,26 @@ fn defined(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_plain_paths_are_tests() {
+        let files = [
+            "tests/test_a.py",
+            "-c.py",
+            "tests/$(id).py",
+            "../x.py",
+            "/etc/x.py",
+            "a b.py",
+            "test/cpp/api/modules.cpp",
+            "test/cpp/api/support.h",
+            "tests/data.bin",
+        ];
+        let chosen = choose(&files.map(str::to_owned));
+        assert_eq!(chosen.python, ["tests/test_a.py"]);
+        assert_eq!(chosen.compiled, ["test/cpp/api/modules.cpp"]);
+        assert!(chosen.none().contains("tests in C++ are not run (test/cpp/api/modules.cpp)"));
+        assert_eq!(Chosen::default().none(), "its fix brought no test in Python");
+    }
 
     const FILE: &str = "\
 import unittest

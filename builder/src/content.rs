@@ -112,7 +112,10 @@ fn name_below(folder: &Path, path: &Path) -> Result<String, BuildError> {
 
 /// Gives a tree to a user and a group, links themselves and not what they point to. Does nothing
 /// unless this process is root, which alone may.
-pub(crate) fn give_to(folder: &Path, owner: (u32, u32)) -> Result<(), BuildError> {
+///
+/// # Errors
+/// If the tree cannot be walked or given away.
+pub fn give_to(folder: &Path, owner: (u32, u32)) -> Result<(), BuildError> {
     if !is_root() {
         return Ok(());
     }

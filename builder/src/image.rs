@@ -95,7 +95,10 @@ pub(crate) async fn prepare_from(
         None => {
             progress(Event::Image { tag: tag.clone(), line: "building".into() });
             let context = containers::build_context(&toolchain.folder)?;
-            let labels = BTreeMap::from([(TOOLCHAIN_LABEL.to_owned(), identity.clone())]);
+            let labels = BTreeMap::from([
+                (TOOLCHAIN_LABEL.to_owned(), identity.clone()),
+                (crate::images::HELD_LABEL.to_owned(), "by-name".to_owned()),
+            ]);
             let mut log = |line: &str| {
                 progress(Event::Image { tag: tag.clone(), line: line.to_owned() });
             };

@@ -21,6 +21,7 @@ mod failure;
 pub mod gc;
 mod identity;
 mod image;
+mod images;
 mod inspect;
 mod layout;
 mod lock;
@@ -49,11 +50,11 @@ mod toolchain;
 mod wheel;
 
 pub use catalogue::{Entry, Shown, entries, export, find, show};
-pub use changed_tests::names as changed_test_names;
+pub use changed_tests::{Chosen, choose as choose_tests, names as changed_test_names};
 pub use checkout::{Checkout, CheckoutError, export as export_tree};
 pub use cluster::work;
 pub use compare::{PairComparison, compare};
-pub use content::{Content, FileEntry, FileKind};
+pub use content::{Content, FileEntry, FileKind, give_to as give_tree};
 pub use cost::Dependents;
 pub use error::BuildError;
 pub use event::Event;
@@ -61,6 +62,9 @@ pub use failure::{Failure, FailureClass};
 pub use gc::Garbage;
 pub use identity::{Identity, ReleaseIdentity};
 pub use image::{ReadyToolchain, TOOLCHAIN_LABEL, ToolchainImage, prepare};
+pub use images::{
+    HELD_LABEL, UnusedImage, hold as hold_image, remove as remove_image, unused as unused_images,
+};
 pub use inspect::{
     Difference, FailureCount, Verification, collect_garbage, difference, report, verify,
 };

@@ -17,6 +17,7 @@ use study::Study;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::image::{self, ReadyToolchain};
+use crate::images;
 use crate::layout;
 use crate::toolchain::Toolchain;
 
@@ -218,9 +219,22 @@ pub(crate) async fn planned(
     Ok(ReadyToolchain { toolchain: toolchain.clone(), identity, base_id, tag, image_id })
 }
 
-/// A toolchain that is on the daemon as it was locked; what the study has no entry for is locked
-/// now, before its first use, unless `frozen`.
+/// A toolchain that is on the daemon as it was locked, and held there by the study; what the study
+/// has no entry for is locked now, before its first use, unless `frozen`.
 pub(crate) async fn ready(
+    docker: &Docker,
+    study: &Study,
+    toolchain: &Toolchain,
+    frozen: bool,
+    cancel: &Cancel,
+    progress: &(dyn Fn(Event) + Send + Sync),
+) -> Result<ReadyToolchain, BuildError> {
+    let ready = as_locked(docker, study, toolchain, frozen, cancel, progress).await?;
+    images::hold(docker, study, &ready.image_id).await?;
+    Ok(ready)
+}
+
+async fn as_locked(
     docker: &Docker,
     study: &Study,
     toolchain: &Toolchain,

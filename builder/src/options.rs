@@ -189,7 +189,7 @@ impl DecidedLimits {
 }
 
 /// What the stage did and what there is now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct BuildSummary {
     /// One entry for every bug that was asked for, in the order of building.
     pub bugs: Vec<BugBuild>,

@@ -76,8 +76,8 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Probes, Buil
     for (bug, Suited { toolchain, .. }) in bugs.iter().zip(&suited) {
         let recipe = toolchain.recipe.probe.as_ref();
         let (pair, fix, recipe) = match (pairs.get(&bug.id), &bug.fix, recipe) {
-            _ if bug.tests.is_empty() => {
-                found.leave_out(bug, "its fix changed no test".to_owned());
+            _ if changed_tests::choose(&bug.tests).python.is_empty() => {
+                found.leave_out(bug, changed_tests::choose(&bug.tests).none());
                 continue;
             }
             (Some(pair), Some(fix), Some(recipe)) => (pair, fix, recipe),
@@ -112,17 +112,27 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Probes, Buil
         let cancel = &options.cancel;
         let ready = lock::ready(&docker, study, toolchain, true, cancel, &|_| {}).await?;
         let work = Work::begin(study, options, &docker, &ready, clone, (bug, fix))?;
-        let buggy_passes = work.passes(&recipe.run, buggy, Evaluation::Buggy).await?;
-        let corrected_passes = work.passes(&recipe.run, corrected, Evaluation::Corrected).await?;
+        let before = work.come_to(&recipe.run, buggy, Evaluation::Buggy).await?;
+        let after = work.come_to(&recipe.run, corrected, Evaluation::Corrected).await?;
         work.end()?;
-        let (Some(buggy_passes), Some(corrected_passes)) = (buggy_passes, corrected_passes) else {
-            let reason = format!(
-                "none of its tests was run, see builds/probes/{}-{}/log.zst",
-                bug.id,
-                if buggy_passes.is_none() { Evaluation::Buggy } else { Evaluation::Corrected }
-            );
-            found.leave_out(bug, reason);
-            continue;
+        let log = |side| format!("see builds/probes/{}-{side}/log.zst", bug.id);
+        let (buggy_passes, corrected_passes) = match (&before, &after) {
+            (CameTo::NoneRan, _) | (_, CameTo::NoneRan) => {
+                let none = before == CameTo::NoneRan;
+                let side = if none { Evaluation::Buggy } else { Evaluation::Corrected };
+                found.leave_out(bug, format!("none of its tests was run, {}", log(side)));
+                continue;
+            }
+            // It says nothing of the fix: its tests want something else than the framework.
+            (CameTo::NotImported(why), CameTo::NotImported(_)) => {
+                let see = log(Evaluation::Corrected);
+                let reason = format!(
+                    "error: its tests cannot be imported beside either artifact ({why}), {see}"
+                );
+                found.leave_out(bug, reason);
+                continue;
+            }
+            _ => (before == CameTo::Passed, after == CameTo::Passed),
         };
         let probe = Probe {
             bug: bug.id.clone(),
@@ -207,22 +217,18 @@ impl<'a> Work<'a> {
         layout::remove_folder(&self.tree)
     }
 
-    /// Whether the fix's tests pass on an artifact; none if none of them was run. The log is kept.
-    async fn passes(
+    /// What the fix's tests come to on an artifact. The log is kept.
+    async fn come_to(
         &self,
         run: &str,
         artifact: &ArtifactId,
         side: Evaluation,
-    ) -> Result<Option<bool>, BuildError> {
+    ) -> Result<CameTo, BuildError> {
         let (study, bug) = (self.study, self.bug);
         let folder = study.root().join("builds/probes").join(format!("{}-{side}", bug.id));
         let mut log = LogFile::create(&folder).map_err(BuildError::io(&folder))?;
         // Paths from the repository go through the environment, never into the shell's words.
-        let safe = bug.tests.iter().filter(|test| {
-            !test.starts_with('-')
-                && test.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b))
-        });
-        let tests: Vec<&str> = safe.map(String::as_str).collect();
+        let tests = changed_tests::choose(&bug.tests).python;
         let user = self.docker.sandbox_user();
         let mut spec = ContainerSpec::new(&self.ready.image_id, &["sh", "-eu", "-c", run], user)
             .read_only(&self.tree, "/src")
@@ -241,12 +247,106 @@ impl<'a> Work<'a> {
         spec.limits.time = Some(limits.seconds);
         spec.limits.processes = Some(limits.processes);
         let cancel: &Cancel = &self.options.cancel;
-        let exit = self.docker.run(&spec, &mut |_, bytes| log.write(bytes), cancel).await?;
+        let mut said = Said::default();
+        let mut sink = |_, bytes: &[u8]| {
+            said.take(bytes);
+            log.write(bytes)
+        };
+        let exit = self.docker.run(&spec, &mut sink, cancel).await?;
         log.finish().map_err(BuildError::io(&folder))?;
         match exit.ended {
             containers::Ended::Cancelled => Err(BuildError::Interrupted),
-            containers::Ended::ByItself if exit.status == Some(NONE_RAN) => Ok(None),
-            _ => Ok(Some(exit.success())),
+            containers::Ended::ByItself if exit.status == Some(NONE_RAN) => Ok(CameTo::NoneRan),
+            _ if exit.success() => Ok(CameTo::Passed),
+            _ => Ok(said.not_imported().map_or(CameTo::Failed, CameTo::NotImported)),
         }
+    }
+}
+
+/// What the tests came to on one artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum CameTo {
+    /// All that ran passed.
+    Passed,
+    /// Some did not.
+    Failed,
+    /// A test file cannot be imported; what was said about it.
+    NotImported(String),
+    /// None ran.
+    NoneRan,
+}
+
+/// What a probe says, as far as it tells of imports: a line of it at a time.
+#[derive(Debug, Default)]
+struct Said {
+    line: Vec<u8>,
+    /// What Python could not import, where that is all that went wrong.
+    import: Option<String>,
+    /// A test ran and did not pass.
+    failed: bool,
+}
+
+impl Said {
+    /// Bytes of a line that are looked at.
+    const LONGEST: usize = 500;
+
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                _ if self.line.len() < Self::LONGEST => self.line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim().to_owned();
+        let error = ["ModuleNotFoundError: ", "ImportError: ", "SyntaxError: "];
+        if line.contains(" cannot be imported: ")
+            || (error.iter().any(|error| line.starts_with(error))
+                && !line.starts_with("ImportError: Failed to import test module"))
+        {
+            self.import = Some(line);
+        } else if (line.starts_with("FAIL: ") || line.starts_with("ERROR: "))
+            && !line.contains("unittest.loader._FailedTest")
+            && !line.contains("(unittest.loader.")
+        {
+            self.failed = true;
+        }
+    }
+
+    fn not_imported(mut self) -> Option<String> {
+        self.end_line();
+        self.import.filter(|_| !self.failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Said;
+
+    fn said(text: &str) -> Option<String> {
+        let mut said = Said::default();
+        // As a container's output comes: in any pieces.
+        text.as_bytes().chunks(7).for_each(|piece| said.take(piece));
+        said.not_imported()
+    }
+
+    #[test]
+    fn a_test_that_cannot_be_imported_is_told_from_one_that_fails() {
+        let unittest = "E\n=====\nERROR: tests.test_a (unittest.loader._FailedTest)\n-----\n\
+                        ImportError: Failed to import test module: tests.test_a\nTraceback:\n\
+                        ModuleNotFoundError: No module named 'scipy'\n\n\nFAILED (errors=1)\n";
+        assert_eq!(said(unittest).as_deref(), Some("ModuleNotFoundError: No module named 'scipy'"));
+        let pytorch = "test/test_nn.py cannot be imported: ImportError(\"cannot import name 'x'\")";
+        assert_eq!(said(pytorch).as_deref(), Some(pytorch));
+        let script = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'y'";
+        assert!(said(script).is_some());
+        // A test that ran and asked for a module in its middle has run.
+        let inside = "ERROR: test_b (tests.test_b.B)\nModuleNotFoundError: No module named 'z'\n";
+        assert_eq!(said(inside), None);
+        assert_eq!(said("FAIL: test_c (tests.C.test_c)\nAssertionError: 1 != 2\n"), None);
+        assert_eq!(said(""), None);
     }
 }

@@ -104,7 +104,7 @@ pub async fn build(
         progress,
     };
     if let Some(nodes) = options.cluster.as_ref().filter(|_| options.dry_run)
-        && let Some(text) = cluster::preview(&shop, &store, &plan, nodes, &done)
+        && let Some(text) = cluster::preview(&shop, &store, &plan, nodes, &done)?
     {
         progress(Event::Cluster(text));
     }

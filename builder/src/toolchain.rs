@@ -246,12 +246,7 @@ impl Toolchain {
     /// Identity of the toolchain on top of a base image: what turns a commit into an artifact.
     #[must_use]
     pub fn identity(&self, base_id: &str) -> String {
-        let mut hasher = Sha256::new();
-        for part in ["reproduceml toolchain 1", &self.files_digest, base_id] {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        hex::encode(hasher.finalize())
+        identity(&self.files_digest, base_id)
     }
 
     /// Name of the image made of this toolchain.
@@ -259,6 +254,16 @@ impl Toolchain {
     pub fn image_tag(&self, identity: &str) -> String {
         format!("reproduceml/{}:{}", self.recipe.name, identity.get(..12).unwrap_or(identity))
     }
+}
+
+/// Identity of a toolchain with files of this digest on top of a base image.
+pub(crate) fn identity(files_digest: &str, base_id: &str) -> String {
+    let mut hasher = Sha256::new();
+    for part in ["reproduceml toolchain 1", files_digest, base_id] {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hex::encode(hasher.finalize())
 }
 
 impl Recipe {

@@ -49,6 +49,13 @@ pub struct DaemonInfo {
     pub rootless: bool,
     /// Version of the control groups that hold the limits: `1` or `2`.
     pub cgroup_version: String,
+    /// What tells this daemon from all others: its identity, machine and folder of data.
+    #[serde(skip)]
+    pub identity: String,
+    /// Whether images are loaded layer by layer, those that are there being left out. Daemons whose
+    /// images lie in containerd's store want every layer.
+    #[serde(skip)]
+    pub takes_layers: bool,
 }
 
 impl Docker {
@@ -77,7 +84,20 @@ impl Docker {
     ///
     /// As [`Docker::connect`].
     pub async fn connect_to(host: &str) -> Result<Self, ContainerError> {
-        let (client, bridge) = open(host)?;
+        Self::connect_with(host, remote::certificates(host).as_deref()).await
+    }
+
+    /// Connects to the daemon at an address; to TCP with TLS and the files `ca.pem`, `cert.pem` and
+    /// `key.pem` of a folder, if one is given. The environment says nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Docker::connect`].
+    pub async fn connect_with(
+        host: &str,
+        certificates: Option<&Path>,
+    ) -> Result<Self, ContainerError> {
+        let (client, bridge) = open(host, certificates)?;
         let missing = |error: &bollard::errors::Error| ContainerError::NotRunning {
             host: host.into(),
             // ssh says better what is wrong than a connection that was closed.
@@ -106,7 +126,12 @@ impl Docker {
         let raw = client.info().await.map_err(|error| missing(&error))?;
         let rootless =
             raw.security_options.iter().flatten().any(|option| option.contains("rootless"));
+        let driver = format!("{:?}", raw.driver_status.as_deref().unwrap_or_default());
+        let identity = [&raw.id, &raw.name, &raw.docker_root_dir];
+        let identity = identity.map(|part| part.clone().unwrap_or_default()).join(" ");
         let info = DaemonInfo {
+            identity,
+            takes_layers: !driver.contains("io.containerd.snapshotter"),
             host: host.into(),
             version: raw.server_version.unwrap_or_default(),
             api: found,
@@ -118,6 +143,20 @@ impl Docker {
             cgroup_version: raw.cgroup_version.map(|v| v.to_string()).unwrap_or_default(),
         };
         Ok(Self { client, host: host.into(), info, _bridge: bridge.map(Arc::new) })
+    }
+
+    /// Asks the daemon for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError::NotRunning`] if there is none within a time.
+    pub async fn ping(&self, within: Duration) -> Result<(), ContainerError> {
+        let dead = |detail| ContainerError::NotRunning { host: self.host.clone(), detail };
+        match tokio::time::timeout(within, self.client.ping()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(dead(with_causes(&error))),
+            Err(_) => Err(dead(format!("no answer within {} seconds", within.as_secs()))),
+        }
     }
 
     /// The address of the daemon.
@@ -144,10 +183,20 @@ impl Docker {
         let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
         if user == 0 { (SANDBOX_ID, SANDBOX_ID) } else { (user, group) }
     }
+
+    /// The user of containers that share no folder with this machine: never root, unless the
+    /// daemon runs without root.
+    #[must_use]
+    pub fn stranger(&self) -> (u32, u32) {
+        if self.info.rootless { (0, 0) } else { (SANDBOX_ID, SANDBOX_ID) }
+    }
 }
 
 /// A client for the daemon at an address, not connected yet.
-fn open(host: &str) -> Result<(bollard::Docker, Option<Bridge>), ContainerError> {
+fn open(
+    host: &str,
+    certificates: Option<&Path>,
+) -> Result<(bollard::Docker, Option<Bridge>), ContainerError> {
     let bad = |detail: String| ContainerError::BadHost { host: host.into(), detail };
     if host.starts_with("ssh://") {
         let dial = remote::ssh(host).map_err(bad)?;
@@ -155,8 +204,8 @@ fn open(host: &str) -> Result<(bollard::Docker, Option<Bridge>), ContainerError>
         let client = bollard::Docker::connect_with_host(&bridge.address());
         return Ok((client.map_err(|error| bad(with_causes(&error)))?, Some(bridge)));
     }
-    if let Some(folder) = remote::certificates(host) {
-        return Ok((open_tls(host, &folder)?, None));
+    if let Some(folder) = certificates {
+        return Ok((open_tls(host, folder)?, None));
     }
     if let Some(path) = host.strip_prefix("unix://") {
         check_socket(host, path)?;
@@ -170,8 +219,8 @@ fn open_tls(host: &str, folder: &Path) -> Result<bollard::Docker, ContainerError
     let bad = |detail: String| ContainerError::BadHost { host: host.into(), detail };
     if let Some(path) = remote::missing_certificate(folder) {
         return Err(bad(format!(
-            "DOCKER_TLS_VERIFY is set and {} is missing; set DOCKER_CERT_PATH to the folder with \
-             ca.pem, cert.pem and key.pem",
+            "TLS is wanted and {} is missing; the folder of DOCKER_CERT_PATH, or of `certs` in \
+             study.toml, must have ca.pem, cert.pem and key.pem",
             path.display()
         )));
     }

@@ -27,10 +27,10 @@ pub enum ContainerError {
         /// The address that was tried.
         host: String,
     },
-    /// The address in `DOCKER_HOST` is of a kind this program cannot use.
+    /// The address is of a kind this program cannot use.
     #[error(
-        "DOCKER_HOST is {host}, which this program cannot use: {detail}. Use \
-         unix:///path/to/socket, tcp://host:port or ssh://user@host"
+        "the Docker address {host} cannot be used: {detail}. Use unix:///path/to/socket, \
+         tcp://host:port or ssh://user@host"
     )]
     BadHost {
         /// The address as given.
@@ -110,6 +110,17 @@ impl ContainerError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::NotRunning { .. } | Self::Daemon { passing: true, .. })
+    }
+
+    /// What is wrong in a few words, without the advice for this machine's own daemon.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::NotRunning { detail, .. } => format!("no Docker daemon answers: {detail}"),
+            Self::NotPermitted { .. } => "this user may not use its Docker daemon".to_owned(),
+            Self::BadHost { detail, .. } => detail.clone(),
+            other => other.to_string(),
+        }
     }
 
     /// Wraps an error of the client library, saying what was being done.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use bollard::query_parameters::{
     BuildImageOptions, CreateImageOptions, ImportImageOptions, ListImagesOptions,
@@ -240,7 +241,10 @@ impl Docker {
     /// # Errors
     ///
     /// [`ContainerError::Daemon`].
-    pub async fn images_with_label(&self, label: &str) -> Result<Vec<ImageInfo>, ContainerError> {
+    pub async fn images_with_label(
+        &self,
+        label: &str,
+    ) -> Result<Vec<(ImageInfo, SystemTime)>, ContainerError> {
         let options = ListImagesOptions {
             filters: Some([("label".to_owned(), vec![label.to_owned()])].into()),
             ..ListImagesOptions::default()
@@ -252,12 +256,16 @@ impl Docker {
             .map_err(|e| ContainerError::daemon("list images", &e))?;
         Ok(images
             .into_iter()
-            .map(|image| ImageInfo {
-                id: image.id,
-                tags: image.repo_tags,
-                digests: image.repo_digests,
-                size: u64::try_from(image.size).unwrap_or(0),
-                labels: image.labels.into_iter().collect(),
+            .map(|image| {
+                let made = Duration::from_secs(u64::try_from(image.created).unwrap_or(0));
+                let info = ImageInfo {
+                    id: image.id,
+                    tags: image.repo_tags,
+                    digests: image.repo_digests,
+                    size: u64::try_from(image.size).unwrap_or(0),
+                    labels: image.labels.into_iter().collect(),
+                };
+                (info, SystemTime::UNIX_EPOCH + made)
             })
             .collect())
     }

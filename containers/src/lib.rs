@@ -9,6 +9,8 @@
 //!   [`Docker::ensure_image`] make images;
 //! * [`Docker::run`] runs one command in a locked-down container from creation to removal, and
 //!   says how it ended ([`ContainerExit`]);
+//! * [`send_image`] brings an image to another daemon, layer by layer, and [`Docker::upload`] files
+//!   into a named volume of it;
 //! * [`Docker::remove_leftovers`] removes what a killed process left behind.
 //!
 //! A [`ContainerSpec`] is closed by default: no network, no capabilities, no new privileges, a
@@ -18,10 +20,13 @@ mod cancel;
 mod connect;
 mod error;
 mod images;
+mod layers;
 mod leftovers;
 mod remote;
 mod run;
 mod spec;
+mod transfer;
+mod volumes;
 mod watch;
 
 pub use cancel::Cancel;
@@ -30,5 +35,7 @@ pub use error::ContainerError;
 pub use images::{ImageInfo, build_context};
 pub use leftovers::{Leftover, STUDY_LABEL};
 pub use run::{ContainerExit, Ended, LogStream};
-pub use spec::{ContainerSpec, DiskLimit, Limits, Mount, Network};
+pub use spec::{ContainerSpec, DiskLimit, Limits, Mount, Network, VolumeMount};
+pub use transfer::{Sent, send_image};
+pub use volumes::Uploads;
 pub use watch::{folder_bytes, free_bytes};

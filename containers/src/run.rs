@@ -115,7 +115,7 @@ impl Docker {
         for warning in created.warnings {
             tracing::warn!("Docker: {warning}");
         }
-        let guard = RemoveOnDrop { client: Some(self.client.clone()), id: created.id };
+        let guard = RemoveOnDrop::new(self.client.clone(), created.id);
         let outcome = self.follow(&guard.id, spec, log, cancel).await;
         let removed = guard.remove().await;
         let exit = outcome?;
@@ -264,13 +264,29 @@ async fn sleep_for(time: Option<Duration>) {
 }
 
 /// Removes a container when it goes out of scope without having been removed.
-struct RemoveOnDrop {
+pub(crate) struct RemoveOnDrop {
     client: Option<bollard::Docker>,
     id: String,
 }
 
 impl RemoveOnDrop {
-    async fn remove(mut self) -> Result<(), ContainerError> {
+    pub(crate) fn new(client: bollard::Docker, id: String) -> Self {
+        Self { client: Some(client), id }
+    }
+
+    /// The connection and the container, as long as it is there.
+    pub(crate) fn parts(&self) -> Result<(&bollard::Docker, &str), ContainerError> {
+        match &self.client {
+            Some(client) => Ok((client, &self.id)),
+            None => Err(ContainerError::Daemon {
+                action: "use a container".into(),
+                detail: "it is removed already".into(),
+                passing: false,
+            }),
+        }
+    }
+
+    pub(crate) async fn remove(mut self) -> Result<(), ContainerError> {
         match self.client.take() {
             Some(client) => remove(&client, &self.id).await,
             None => Ok(()),

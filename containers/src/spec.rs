@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as ApiMount, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
+    MountBindOptionsPropagationEnum, MountType, MountVolumeOptions, ResourcesUlimits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Folders and files of this machine that the container sees.
     pub mounts: Vec<Mount>,
+    /// Named volumes of the daemon that the container sees.
+    pub volumes: Vec<VolumeMount>,
     /// Folders in memory, by container path, with their size in bytes.
     pub tmpfs: BTreeMap<String, u64>,
     /// Working directory, as the container sees it.
@@ -53,6 +55,7 @@ impl ContainerSpec {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             env: BTreeMap::new(),
             mounts: Vec::new(),
+            volumes: Vec::new(),
             tmpfs: BTreeMap::from([("/tmp".to_owned(), 1 << 30)]),
             workdir: None,
             network: Network::None,
@@ -83,6 +86,13 @@ impl ContainerSpec {
         self
     }
 
+    /// Adds a named volume of the daemon.
+    #[must_use]
+    pub fn volume(mut self, name: &str, container: &str, writable: bool) -> Self {
+        self.volumes.push(VolumeMount { name: name.into(), container: container.into(), writable });
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -100,7 +110,8 @@ impl ContainerSpec {
     /// The request that creates this container.
     pub(crate) fn create_body(&self, with_init: bool) -> ContainerCreateBody {
         let limits = &self.limits;
-        let mounts = self.mounts.iter().map(Mount::to_api).collect();
+        let volumes = self.volumes.iter().map(VolumeMount::to_api);
+        let mounts = self.mounts.iter().map(Mount::to_api).chain(volumes).collect();
         let tmpfs = self
             .tmpfs
             .iter()
@@ -170,6 +181,34 @@ impl Mount {
             bind_options: Some(MountBindOptions {
                 propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
                 ..MountBindOptions::default()
+            }),
+            ..ApiMount::default()
+        }
+    }
+}
+
+/// A named volume of the daemon inside a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// The volume's name.
+    pub name: String,
+    /// Where the container sees it.
+    pub container: String,
+    /// Whether the container may write to it.
+    pub writable: bool,
+}
+
+impl VolumeMount {
+    fn to_api(&self) -> ApiMount {
+        ApiMount {
+            target: Some(self.container.clone()),
+            source: Some(self.name.clone()),
+            typ: Some(MountType::VOLUME),
+            read_only: Some(!self.writable),
+            volume_options: Some(MountVolumeOptions {
+                // What an image has at that path is not copied into it.
+                no_copy: Some(true),
+                ..MountVolumeOptions::default()
             }),
             ..ApiMount::default()
         }

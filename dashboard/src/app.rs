@@ -12,8 +12,9 @@ use crate::error::Problem;
 use crate::login::Sessions;
 use crate::model::{Files, Snapshot};
 
-/// A store that is written to all the time is read anew at most this often.
-const FRESH: Duration = Duration::from_millis(400);
+/// A store that is written to all the time is read anew at most this often; who was told of a
+/// change waits as long before looking.
+pub(crate) const FRESH: Duration = Duration::from_millis(400);
 /// Streams of events at once.
 const STREAMS: usize = 128;
 /// Pages made at once: they wait for the store and the disk, not for each other.
@@ -35,6 +36,7 @@ pub(crate) struct App {
 #[derive(Default)]
 struct Kept {
     files: Option<Arc<Files>>,
+    /// With the moment at which reading it began: what changed later may be missing.
     snapshot: Option<(Arc<Snapshot>, Instant)>,
 }
 
@@ -77,15 +79,17 @@ impl App {
         tokio::task::spawn_blocking(move || work(&app)).await.map_err(Problem::internal)?
     }
 
-    /// The study as it is now, or was a moment ago.
+    /// The study as it is now, or was at most [`FRESH`] before this was asked.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
+        let asked = Instant::now();
         // Others wait here while one reads: they would read the same.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((snapshot, at)) = &kept.snapshot
-            && at.elapsed() < FRESH
+            && asked.saturating_duration_since(*at) < FRESH
         {
             return Ok(Arc::clone(snapshot));
         }
+        let began = Instant::now();
         let version = self.store.data_version()?;
         let stamps = Files::stamps(&self.study);
         let files = match &kept.files {
@@ -97,7 +101,7 @@ impl App {
             _ => Arc::new(Snapshot::read(&self.study, &self.store, Arc::clone(&files), version)?),
         };
         kept.files = Some(files);
-        kept.snapshot = Some((Arc::clone(&snapshot), Instant::now()));
+        kept.snapshot = Some((Arc::clone(&snapshot), began));
         Ok(snapshot)
     }
 

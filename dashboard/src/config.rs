@@ -64,6 +64,8 @@ pub struct Config {
     pub any_port: bool,
     /// The token that visitors must show. Any address but loopback needs one.
     pub token: Option<Token>,
+    /// The certificate with its key; with one only HTTPS is spoken.
+    pub tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
     /// What writes Parquet; without it only JSON and CSV are offered.
     pub parquet: Option<Encoder>,
 }
@@ -72,6 +74,6 @@ impl Config {
     /// A dashboard on a free port of the loopback interface.
     pub fn loopback() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { listen, any_port: false, token: None, parquet: None }
+        Self { listen, any_port: false, token: None, tls: None, parquet: None }
     }
 }

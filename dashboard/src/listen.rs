@@ -9,9 +9,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use study::Study;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::app::App;
 use crate::config::{Config, DashboardError};
@@ -24,6 +27,9 @@ const HEADERS: Duration = Duration::from_secs(15);
 /// Longest wait for answers under way when the dashboard ends.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// The first byte of every connection that speaks TLS: a record of the handshake.
+const HANDSHAKE: u8 = 22;
+
 /// Starts dashboards.
 #[derive(Debug)]
 pub struct Dashboard;
@@ -32,6 +38,7 @@ pub struct Dashboard;
 #[derive(Debug)]
 pub struct Handle {
     address: SocketAddr,
+    scheme: &'static str,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -57,10 +64,16 @@ impl Dashboard {
         let listener = listener.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = watch::channel(false);
+        let tls = config.tls.clone().map(TlsAcceptor::from);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let app = App::new(study, config, address, stopped.clone())?;
-        let router = routes::router(Arc::new(app));
-        let task = tokio::spawn(accept(listener, router, stopped));
-        Ok(Handle { address, stop, task })
+        let app = Arc::new(app);
+        // The first visitor need not wait for the corpus; that it cannot be read is told to them.
+        let first = Arc::clone(&app);
+        tokio::spawn(async move { first.work(|app| app.snapshot().map(drop)).await });
+        let router = routes::router(app);
+        let task = tokio::spawn(accept(listener, tls, router, stopped));
+        Ok(Handle { address, scheme, stop, task })
     }
 }
 
@@ -72,7 +85,7 @@ impl Handle {
 
     /// What to open in a browser.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("{}://{}/", self.scheme, self.address)
     }
 
     /// Ends the dashboard: no new connections, open streams close, answers under way are finished.
@@ -86,7 +99,12 @@ impl Handle {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -98,8 +116,8 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
         };
         match accepted {
             Ok((stream, permit)) => {
-                let (router, stop) = (router.clone(), stop.clone());
-                connections.spawn(serve(stream, permit, router, stop));
+                let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+                connections.spawn(serve(stream, tls, permit, router, stop));
             }
             Err(error) => {
                 // Out of file descriptors and the like: wait for connections to end.
@@ -131,12 +149,69 @@ async fn asked(stop: &mut watch::Receiver<bool>) {
 
 async fn serve(
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
     permit: OwnedSemaphorePermit,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
     // Small answers and events go out at once; that it fails only costs time.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        converse(stream, router, &mut stop).await;
+        drop(permit);
+        return;
+    };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HEADERS, shake(stream, &tls)) => shaken,
+        () = asked(&mut stop) => return,
+    };
+    match shaken {
+        Ok(Ok(Some(stream))) => converse(stream, router, &mut stop).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::debug!("a visitor's handshake failed: {error}"),
+        Err(_) => tracing::debug!("a visitor's handshake took too long"),
+    }
+    drop(permit);
+}
+
+/// The handshake of TLS. Who speaks in the clear is told what is spoken here.
+async fn shake(
+    mut stream: TcpStream,
+    tls: &TlsAcceptor,
+) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 {
+        return Ok(None);
+    }
+    if first == [HANDSHAKE] {
+        return tls.accept(stream).await.map(Some);
+    }
+    // Read first: a connection that is closed over unread bytes takes the answer with it.
+    let mut request = Vec::new();
+    let mut piece = [0; 1024];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < 16 << 10 {
+        match stream.read(&mut piece).await? {
+            0 => break,
+            length => request.extend_from_slice(piece.get(..length).unwrap_or_default()),
+        }
+    }
+    let text = "this address speaks HTTPS; open it with https://\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(None)
+}
+
+/// Answers requests on a connection until it ends.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    stop: &mut watch::Receiver<bool>,
+) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(64 << 10);
     let service = TowerToHyperService::new(router);
@@ -144,7 +219,7 @@ async fn serve(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = asked(&mut stop) => {
+        () = asked(stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -153,5 +228,4 @@ async fn serve(
         // Visitors leave in the middle of answers all the time.
         tracing::debug!("a visitor's connection ended: {error}");
     }
-    drop(permit);
 }

@@ -13,9 +13,9 @@ use study::{ArtifactId, ExperimentId, RunKey, RunStatus};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::ansi;
-use crate::app::{App, Version};
+use crate::app::{App, FRESH, Version};
 use crate::error::Problem;
-use crate::log::Log;
+use crate::log::{Follower, Log};
 use crate::query::Parameters;
 
 /// How often the study is looked at for a stream.
@@ -43,10 +43,10 @@ fn stream(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static
 }
 
 /// Waits a moment; whether the dashboard goes on.
-async fn pause(app: &App) -> bool {
+async fn pause(app: &App, moment: Duration) -> bool {
     let mut stopped = app.stopped.clone();
     tokio::select! {
-        () = tokio::time::sleep(LOOK) => true,
+        () = tokio::time::sleep(moment) => true,
         _ = stopped.wait_for(|stopped| *stopped) => false,
     }
 }
@@ -64,11 +64,15 @@ pub(crate) async fn changes(State(app): State<Arc<App>>) -> Response {
             if let Ok(version) = app.work(App::version).await
                 && seen != Some(version)
             {
+                // A page that is loaded at this word must not be one from before the change.
+                if seen.is_some() && !pause(&app, FRESH).await {
+                    return None;
+                }
                 seen = Some(version);
                 let event = Event::default().event("change").data(format!("{version:016x}"));
                 return Some((Ok(event), (app, seen, permit)));
             }
-            if !pause(&app).await {
+            if !pause(&app, LOOK).await {
                 return None;
             }
         }
@@ -134,6 +138,8 @@ struct Position {
     app: Arc<App>,
     followed: Followed,
     from: u64,
+    /// The open log; none before the first look and after trouble.
+    follower: Option<Follower>,
     ended: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -152,7 +158,14 @@ fn follow(
         let from = seen.or(parameters.number("from", 0, u64::MAX)?).unwrap_or(0);
         parameters.end("from")?;
         let permit = room(&app)?;
-        Ok::<_, Problem>(Position { app, followed, from, ended: false, _permit: permit })
+        Ok::<_, Problem>(Position {
+            app,
+            followed,
+            from,
+            follower: None,
+            ended: false,
+            _permit: permit,
+        })
     };
     let start = match started() {
         Ok(start) => start,
@@ -164,28 +177,25 @@ fn follow(
                 return None;
             }
             let (followed, from) = (at.followed.clone(), at.from);
+            let follower = at.follower.take();
             let read = at.app.work(move |app| {
+                // Whether it grows is asked before it is read: what was written by then is read.
                 let Some(log) = followed.log(app)? else { return Ok(None) };
-                let page = log.page(from, LINES).map_err(Problem::internal)?;
-                Ok(Some((log.growing, page)))
+                look(&log, follower, from).map(Some).map_err(Problem::internal)
             });
             match read.await {
-                Ok(Some((growing, page))) => {
-                    at.from = page.first + page.lines.len() as u64;
-                    // Half of a line is shown when it is whole, or when the log has ended.
-                    let mut lines = page.lines;
-                    if growing && at.from == page.total && !page.whole && lines.pop().is_some() {
-                        at.from -= 1;
-                    }
-                    if !lines.is_empty() {
-                        let first = at.from - lines.len() as u64;
+                Ok(Some(look)) => {
+                    at.from = look.follower.number();
+                    at.follower = Some(look.follower);
+                    if !look.lines.is_empty() {
+                        let first = at.from - look.lines.len() as u64;
                         let event = Event::default()
                             .event("lines")
                             .id(at.from.to_string())
-                            .data(rows(first, &lines, true));
+                            .data(rows(first, &look.lines, true));
                         return Some((Ok(event), at));
                     }
-                    if !growing && at.from >= page.total {
+                    if !look.growing {
                         at.ended = true;
                         let event = Event::default().event("end").data("the log is complete");
                         return Some((Ok(event), at));
@@ -198,12 +208,34 @@ fn follow(
                 }
                 Err(_) => {}
             }
-            if !pause(&at.app).await {
+            if !pause(&at.app, LOOK).await {
                 return None;
             }
         }
     });
     stream(events).into_response()
+}
+
+/// What is new in a log.
+struct Look {
+    growing: bool,
+    lines: Vec<String>,
+    follower: Follower,
+}
+
+/// Reads on where `follower` is; without one, or if the log was begun anew, from line `from` on.
+fn look(log: &Log, follower: Option<Follower>, from: u64) -> std::io::Result<Look> {
+    let kept = follower.and_then(|mut follower| follower.is_of(log).then_some(follower));
+    let mut follower = match kept {
+        Some(follower) => follower,
+        None => Follower::open(log, from)?,
+    };
+    let mut lines = follower.lines(LINES)?;
+    // Half of a line is shown when it is whole, or when the log has ended.
+    if !log.growing && lines.len() < LINES {
+        lines.extend(follower.rest());
+    }
+    Ok(Look { growing: log.growing, lines, follower })
 }
 
 /// Lines of a log as HTML, numbered from 1; if `named`, each can be linked to.

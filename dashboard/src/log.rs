@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use study::{ArtifactId, RunKey, Study};
@@ -99,7 +100,12 @@ pub(crate) struct Page {
 /// beginning is kept.
 fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
     line.clear();
-    let mut any = false;
+    read_on(reader, line)
+}
+
+/// The same for a line whose beginning is in `line`. After an error, what was read of it is too.
+fn read_on(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    let mut any = !line.is_empty();
     loop {
         let buffer = reader.fill_buf()?;
         if buffer.is_empty() {
@@ -114,6 +120,100 @@ fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option
         reader.consume(used);
         if end.is_some() {
             return Ok(Some(true));
+        }
+    }
+}
+
+/// A log that is followed: it stays open at its position, so that each byte is read once, however
+/// often one looks.
+pub(crate) struct Follower {
+    reader: BufReader<Box<dyn Read + Send>>,
+    /// The file that was opened: device and number.
+    file: (u64, u64),
+    /// Its length when it was last looked at.
+    length: u64,
+    /// The number of the line that is read next.
+    number: u64,
+    /// What is there of that line.
+    begun: Vec<u8>,
+}
+
+impl Follower {
+    /// Opens a log and goes to line `from`, or as far as there are lines.
+    pub fn open(log: &Log, from: u64) -> io::Result<Self> {
+        let file = File::open(&log.path)?;
+        let about = file.metadata()?;
+        let reader: Box<dyn Read + Send> = if log.compressed {
+            Box::new(zstd::Decoder::new(Growing(file))?)
+        } else {
+            Box::new(Growing(file))
+        };
+        let mut follower = Self {
+            reader: BufReader::with_capacity(256 << 10, reader),
+            file: (about.dev(), about.ino()),
+            length: about.len(),
+            number: 0,
+            begun: Vec::new(),
+        };
+        while follower.number < from && follower.line()?.is_some() {}
+        Ok(follower)
+    }
+
+    /// Whether this is still the file that `log` names: not one that was begun anew.
+    pub fn is_of(&mut self, log: &Log) -> bool {
+        let Ok(about) = log.path.metadata() else { return false };
+        let same = self.file == (about.dev(), about.ino()) && about.len() >= self.length;
+        self.length = about.len();
+        same
+    }
+
+    /// The number of the line that is read next, from 0.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whole lines that were written since, `most` of them at most.
+    pub fn lines(&mut self, most: usize) -> io::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        while lines.len() < most {
+            let Some(line) = self.line()? else { break };
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    /// The beginning of a line that has no end, once nothing more will come.
+    pub fn rest(&mut self) -> Option<String> {
+        if self.begun.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        Some(String::from_utf8_lossy(&std::mem::take(&mut self.begun)).into_owned())
+    }
+
+    fn line(&mut self) -> io::Result<Option<String>> {
+        match read_on(&mut self.reader, &mut self.begun) {
+            Ok(Some(true)) => {
+                self.number += 1;
+                let line = String::from_utf8_lossy(&self.begun).into_owned();
+                self.begun.clear();
+                Ok(Some(line))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A file that may go on: its end is not the end, so that a decoder waits for what comes.
+struct Growing(File);
+
+impl Read for Growing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 if !buffer.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            length => Ok(length),
         }
     }
 }
@@ -175,5 +275,50 @@ mod tests {
         assert_eq!(page.lines[1], "\u{fffd}\u{fffd}");
         assert_eq!(page.lines[2], "last");
         assert_eq!((page.total, page.whole), (3, false));
+    }
+
+    #[test]
+    fn what_was_read_is_not_read_again() {
+        use std::os::unix::fs::FileExt;
+        for compressed in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let log = Log { path: folder.path().join("log"), growing: true, compressed };
+            let file = File::create(&log.path).unwrap();
+            let twin = file.try_clone().unwrap();
+            let mut writer: Box<dyn Write> = if compressed {
+                Box::new(zstd::Encoder::new(file, 3).unwrap())
+            } else {
+                Box::new(file)
+            };
+            let mut write = |text: &str| {
+                writer.write_all(text.as_bytes()).unwrap();
+                writer.flush().unwrap();
+            };
+            write("one\ntwo\nthr");
+            let mut follower = Follower::open(&log, 1).unwrap();
+            assert_eq!(follower.number(), 1);
+            assert_eq!(follower.lines(10).unwrap(), ["two"]);
+            assert_eq!(follower.lines(10).unwrap(), [""; 0]);
+            // Who begins anew finds nothing to decode.
+            twin.write_all_at(&[0xff; 4], 0).unwrap();
+            assert!(follower.is_of(&log));
+            for round in 0..50 {
+                write(&format!("ee {round}\nthr"));
+                assert_eq!(follower.lines(10).unwrap(), [format!("three {round}")]);
+            }
+            if compressed {
+                assert!(log.page(0, 1).is_err(), "the beginning is damaged");
+            }
+            assert_eq!(follower.rest().as_deref(), Some("thr"));
+            assert_eq!((follower.rest(), follower.number()), (None, 53));
+
+            // A log that was begun anew is another one, whether its file is or only its content.
+            File::create(&log.path).unwrap();
+            assert!(!follower.is_of(&log));
+            let mut follower = Follower::open(&log, 0).unwrap();
+            std::fs::write(folder.path().join("new"), "x").unwrap();
+            std::fs::rename(folder.path().join("new"), &log.path).unwrap();
+            assert!(!follower.is_of(&log));
+        }
     }
 }

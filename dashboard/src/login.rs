@@ -130,7 +130,11 @@ pub(crate) async fn enter(
     match app.sessions.begin() {
         Ok(name) => {
             let age = STAY.as_secs();
-            let set = format!("{COOKIE}={name}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}");
+            // Where there is TLS the name never goes out without it.
+            let secure = if app.config.tls.is_some() { "; Secure" } else { "" };
+            let set = format!(
+                "{COOKIE}={name}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}"
+            );
             ([(header::SET_COOKIE, set)], Redirect::to(next)).into_response()
         }
         Err(error) => Problem::internal(error).into_response(),

@@ -37,7 +37,7 @@ pub(crate) fn page(study: &str, snapshot: &Snapshot, disk: Option<u64>) -> Strin
     );
     let mut builds: BTreeMap<String, usize> = BTreeMap::new();
     let mut counted = std::collections::BTreeSet::new();
-    for (_, _, record) in &snapshot.builds {
+    for (_, _, record) in snapshot.all_builds() {
         if counted.insert(&record.id) {
             let status = match &record.status {
                 study::ArtifactStatus::Built { .. } => "built".to_owned(),

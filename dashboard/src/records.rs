@@ -3,11 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::Problem;
+
+/// Rows that are written at once: the first are under way while the last are still values.
+const PIECE: usize = 100;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,19 +59,6 @@ impl Cell {
         number.try_into().map_or(Self::Null, Self::Integer)
     }
 
-    fn json(&self) -> Value {
-        match self {
-            Self::Null => Value::Null,
-            Self::Text(text) => text.as_str().into(),
-            Self::Integer(number) => (*number).into(),
-            // JSON has no infinities: they are written as text.
-            Self::Number(number) if !number.is_finite() => number.to_string().into(),
-            Self::Number(number) => (*number).into(),
-            Self::Flag(flag) => (*flag).into(),
-            Self::List(texts) => texts.clone().into(),
-        }
-    }
-
     /// The value as one text, as CSV holds it.
     #[must_use]
     pub fn plain(&self) -> String {
@@ -98,21 +90,100 @@ impl Records {
 
     pub(crate) fn json(&self) -> Vec<Value> {
         let object = |row: &Vec<Cell>| {
-            let names = self.columns.iter().map(|(name, _)| name.clone());
-            let fields: Map<String, Value> = names.zip(row.iter().map(Cell::json)).collect();
-            Value::Object(fields)
+            // Values of these kinds can all be written.
+            serde_json::to_value(Object { columns: &self.columns, row }).unwrap_or_default()
         };
         self.rows.iter().map(object).collect()
     }
 
-    pub(crate) fn csv(&self) -> Vec<u8> {
+    /// Rows of CSV, with the line of names before them if they are the first.
+    fn csv(&self, rows: &[Vec<Cell>], first: bool) -> Vec<u8> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         // Writing to memory cannot fail.
-        let _ = writer.write_record(self.columns.iter().map(|(name, _)| name));
-        for row in &self.rows {
+        if first {
+            let _ = writer.write_record(self.columns.iter().map(|(name, _)| name));
+        }
+        for row in rows {
             let _ = writer.write_record(row.iter().map(Cell::plain));
         }
         writer.into_inner().unwrap_or_default()
+    }
+
+    /// Rows as JSON, each an object, with commas between.
+    fn json_rows(&self, rows: &[Vec<Cell>], first: bool) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (place, row) in rows.iter().enumerate() {
+            if place > 0 || !first {
+                text.push(b',');
+            }
+            // Writing to memory cannot fail, and keys are texts.
+            let _ = serde_json::to_writer(&mut text, &Object { columns: &self.columns, row });
+        }
+        text
+    }
+
+    /// The table piece by piece, each made when it is asked for.
+    fn pieces(self, form: Form, more: Map<String, Value>) -> impl Iterator<Item = Vec<u8>> {
+        let mut begin = match form {
+            Form::Json => {
+                let mut text = Value::Object(more).to_string();
+                text.pop();
+                text += if text.len() > 1 { ",\"items\":[" } else { "\"items\":[" };
+                text.into_bytes()
+            }
+            _ => Vec::new(),
+        };
+        let mut at = 0;
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let until = (at + PIECE).min(self.rows.len());
+            let rows = self.rows.get(at..until).unwrap_or_default();
+            let mut piece = std::mem::take(&mut begin);
+            piece.extend(match form {
+                Form::Json => self.json_rows(rows, at == 0),
+                _ => self.csv(rows, at == 0),
+            });
+            at = until;
+            ended = at == self.rows.len();
+            if ended && form == Form::Json {
+                piece.extend(b"]}");
+            }
+            Some(piece)
+        })
+    }
+}
+
+/// A row as an object.
+struct Object<'a> {
+    columns: &'a [(String, Kind)],
+    row: &'a [Cell],
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.row.len()))?;
+        for ((name, _), cell) in self.columns.iter().zip(self.row) {
+            map.serialize_entry(name, cell)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Integer(number) => serializer.serialize_i64(*number),
+            // JSON has no infinities: they are written as text.
+            Self::Number(number) if !number.is_finite() => serializer.collect_str(number),
+            Self::Number(number) => serializer.serialize_f64(*number),
+            Self::Flag(flag) => serializer.serialize_bool(*flag),
+            Self::List(texts) => texts.serialize(serializer),
+        }
     }
 }
 
@@ -212,19 +283,13 @@ fn range(text: &str) -> (String, f64) {
 
 /// A table in the form wanted; `more` stands beside the rows in JSON, `name` names the file.
 pub(crate) fn answer(
-    records: &Records,
+    records: Records,
     form: Form,
     encoder: Option<&Encoder>,
     more: Map<String, Value>,
     name: &str,
 ) -> Result<Response, Problem> {
     let body = match form {
-        Form::Json => {
-            let mut object = more;
-            object.insert("items".into(), records.json().into());
-            Value::Object(object).to_string().into_bytes()
-        }
-        Form::Csv => records.csv(),
         Form::Parquet => {
             let Some(Encoder(encode)) = encoder else {
                 return Err(Problem::new(
@@ -232,7 +297,14 @@ pub(crate) fn answer(
                     "this program was built without Parquet; take application/json or text/csv",
                 ));
             };
-            encode(records).map_err(Problem::internal)?
+            Body::from(encode(&records).map_err(Problem::internal)?)
+        }
+        form if records.rows.len() <= PIECE => {
+            Body::from(records.pieces(form, more).collect::<Vec<_>>().concat())
+        }
+        form => {
+            let pieces = records.pieces(form, more).map(Ok::<_, std::convert::Infallible>);
+            Body::from_stream(futures_util::stream::iter(pieces))
         }
     };
     let media = match form {
@@ -290,7 +362,7 @@ mod tests {
             Cell::List(vec!["x".into(), "y".into()]),
         ]);
         records.rows.push(vec![Cell::Null, Cell::Null, Cell::Number(0.1), Cell::Null, Cell::Null]);
-        let csv = String::from_utf8(records.csv()).unwrap();
+        let csv = String::from_utf8(records.csv(&records.rows, true)).unwrap();
         assert_eq!(
             csv,
             "text,integer,number,flag,list\n\"a,\"\"b\"\"\n<c>\",7,inf,true,x;y\n,,0.1,,\n"
@@ -299,5 +371,31 @@ mod tests {
         assert_eq!(json[0]["number"], "inf");
         assert_eq!(json[0]["list"], serde_json::json!(["x", "y"]));
         assert_eq!(json[1]["text"], Value::Null);
+    }
+
+    #[test]
+    fn pieces_are_the_whole() {
+        for rows in [0, 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let mut records = Records::new(&[("n", Kind::Integer), ("t", Kind::Text)]);
+            for n in 0..rows {
+                records.rows.push(vec![Cell::count(n), Cell::text("a\nb")]);
+            }
+            let whole = |form, more: &Map<String, Value>| {
+                String::from_utf8(
+                    records.clone().pieces(form, more.clone()).collect::<Vec<_>>().concat(),
+                )
+                .unwrap()
+            };
+            let csv = whole(Form::Csv, &Map::new());
+            assert_eq!(csv.lines().count(), 1 + 2 * rows);
+            assert_eq!(csv.matches("n,t\n").count(), 1);
+            for more in [Map::new(), Map::from_iter([("total".to_owned(), Value::from(rows))])] {
+                let json: Value = serde_json::from_str(&whole(Form::Json, &more)).unwrap();
+                let items = json["items"].as_array().unwrap();
+                assert_eq!(items.len(), rows);
+                assert!(items.iter().enumerate().all(|(n, item)| item["n"] == n));
+                assert_eq!(json.get("total").is_some(), !more.is_empty());
+            }
+        }
     }
 }

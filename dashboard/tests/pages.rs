@@ -353,6 +353,52 @@ async fn two_sides_are_compared_by_their_identifiers() {
     served.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_against_itself_is_shown_as_the_control_it_is() {
+    let filled = Filled::new(5);
+    filled.control();
+    let served = filled.serve().await;
+    let text = |path: &str| {
+        let told = get(served.address(), path);
+        assert_eq!(told.status, 200, "{path}");
+        told.text()
+    };
+    // The bug's own comparison comes first, though it was planned last.
+    let page = text("/bugs/pr1");
+    let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("no `{words}`: {page}"));
+    assert!(at("buggy and corrected") < at("corrected against itself (A/A)"));
+    assert!(page.contains("reason ") && !page.contains("A control:"), "{page}");
+    let control = text("/bugs/pr1?pair=aa");
+    assert!(control.contains("A control:") && control.contains("control &lt;script"), "{control}");
+    harmless("/bugs/pr1?pair=aa", &control);
+    assert!(text("/compare").contains("pr1, corrected against itself (A/A)"));
+
+    // What an artifact shows against itself is no verdict on the bug.
+    let bugs = get(served.address(), "/api/v1/bugs").json();
+    let verdict = |bug: &str| {
+        let items = bugs["items"].as_array().unwrap();
+        items.iter().find(|item| item["bug"] == bug).unwrap()["verdict"].clone()
+    };
+    assert_eq!((verdict("pr1"), verdict("pr5")), ("different".into(), Value::Null));
+    let lone = text("/bugs/pr5");
+    let heading = lone.split("</h1>").next().unwrap();
+    assert!(!heading.contains("identical") && lone.contains("A control:"), "{lone}");
+    let verdicts = get(served.address(), "/api/v1/verdicts").json();
+    let kinds = verdicts["items"].as_array().unwrap().iter().filter(|v| v["kind"] == "aa");
+    assert_eq!(kinds.count(), 2);
+
+    // A false alarm calls for a person, and leads to the control.
+    let found = get(served.address(), "/api/v1/attention").json();
+    let alarms: Vec<&Value> =
+        found["items"].as_array().unwrap().iter().filter(|a| a["kind"] == "control").collect();
+    assert_eq!(alarms.len(), 1, "{found}");
+    assert_eq!(alarms[0]["page"], "/bugs/pr1?pair=aa#verdict");
+    let overview = text("/");
+    assert!(overview.contains("/bugs/pr1?pair=aa#verdict"), "{overview}");
+    harmless("/", &overview);
+    served.shutdown().await;
+}
+
 /// What the description says of an answer, checked as far as it goes.
 fn conforms(schema: &Value, value: &Value, place: &str) {
     let kind = |value: &Value| match value {
@@ -539,6 +585,31 @@ async fn what_changes_is_said_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_loaded_at_the_word_of_a_change_shows_it() {
+    let filled = Filled::new(3);
+    let served = filled.serve().await;
+    let mut reader = events(served.address(), "/events");
+    until(&mut reader, "event: change");
+    let folder = filled.study.build_dir(&artifact(9));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(".part-log.zst"), "").unwrap();
+    until(&mut reader, "event: change");
+    for step in 0..4 {
+        // The page before the change is kept for a moment; it must not be given after it. What
+        // is written this late is noticed while that page would still do.
+        tokio::time::sleep(Duration::from_millis(450)).await;
+        let _ = get(served.address(), "/");
+        let note =
+            serde_json::json!({"what": format!("step {step}"), "process": std::process::id()});
+        std::fs::write(folder.join("building.json"), note.to_string()).unwrap();
+        std::fs::write(folder.join(".part-log.zst"), "x".repeat(step + 1)).unwrap();
+        until(&mut reader, "event: change");
+        assert!(get(served.address(), "/").text().contains(&format!("step {step}")));
+    }
+    served.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_followed_while_it_is_written() {
     let filled = Filled::new(3);
     let served = filled.serve().await;
@@ -567,7 +638,13 @@ async fn a_log_is_followed_while_it_is_written() {
     std::fs::rename(&partial, folder.join("log.zst")).unwrap();
     until(&mut reader, ">last");
     until(&mut reader, "event: end");
-    assert!(!get(served.address(), "/").text().contains(&format!("/builds/{}/log", artifact(9))));
+    // A page may be as old as a moment.
+    let listed = format!("/builds/{}/log", artifact(9));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while get(served.address(), "/").text().contains(&listed) {
+        assert!(Instant::now() < deadline, "it is still said to be under way");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     served.shutdown().await;
 }
 

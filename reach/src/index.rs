@@ -51,6 +51,14 @@ pub struct Reached {
     pub nodes: BTreeMap<String, Vec<String>>,
     /// Functions that Python calls by this name.
     pub bindings: BTreeMap<String, Vec<String>>,
+    /// The changed function is itself a kernel of a GPU, of this name.
+    pub kernel: Option<String>,
+    /// Words by which the names of kernels tell that they run what changed.
+    pub device: Vec<String>,
+    /// Kernels that use it.
+    pub kernels: BTreeMap<String, Vec<String>>,
+    /// Operators that call it, where it is a method of which names alone do not tell.
+    pub callers: Vec<(String, Vec<String>)>,
     /// Why more may be reached than is named here.
     pub open: Vec<String>,
     /// A function that no other file can call, and its own does not.
@@ -59,6 +67,13 @@ pub struct Reached {
     pub only_frontends: bool,
     /// Nothing outside of files that are compiled for a GPU only.
     pub only_gpu: bool,
+}
+
+impl Reached {
+    /// Whether names lead to so many others that which ones says nothing.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.open.iter().any(|why| why.contains("more than"))
+    }
 }
 
 impl Library {
@@ -222,6 +237,16 @@ impl Index {
         search.reached
     }
 
+    /// The operators that a function carries out, with their dispatch keys.
+    pub(crate) fn carried_out_by(&self, function: Symbol) -> &[(String, Option<String>)] {
+        self.operators.get(&function).map_or(&[], Vec::as_slice)
+    }
+
+    /// All sources, by path.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &Units)> {
+        self.files.iter().map(|(path, units)| (path.as_str(), &**units))
+    }
+
     /// Files outside of the folders for programs in C++ that include a header from there which
     /// declares a name.
     fn guests(&self, symbol: Symbol, dictionary: &Dictionary) -> BTreeSet<String> {
@@ -370,6 +395,11 @@ impl Search<'_> {
         let frontend = self.dictionary.is_frontend(path);
         self.reached.only_frontends &= frontend;
         self.reached.only_gpu &= self.dictionary.is_gpu_only(path);
+        if unit.kernel {
+            let mut way = self.way(symbol);
+            way.push(unit.title.clone());
+            self.reached.kernels.entry(unit.title.clone()).or_insert(way);
+        }
         if self.dictionary.is_opaque(path) {
             let why = format!("{path} mentions {name}{}", self.along(symbol));
             self.reached.open.push(why);

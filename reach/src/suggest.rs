@@ -10,7 +10,8 @@ use study::Bug;
 use crate::answer::{Answer, Evidence};
 use crate::change::Change;
 use crate::error::ReachError;
-use crate::operators::{Lead, Namer};
+use crate::leads::Lead;
+use crate::operators::Namer;
 use crate::trace::{FORMAT as TRACE_FORMAT, Known, Trace};
 
 /// The form of the file of modules that this version reads.

@@ -35,7 +35,7 @@ pub struct Trace {
     pub operators: BTreeSet<String>,
     /// Autograd nodes that were built or ran.
     pub nodes: BTreeSet<String>,
-    /// Kernels that ran on a GPU.
+    /// Kernels that ran on a GPU, as the profiler named them; none where it does not tell them.
     pub kernels: BTreeSet<String>,
     /// Python functions that ran: by file, their qualified names.
     pub functions: BTreeMap<String, BTreeSet<String>>,
@@ -56,6 +56,9 @@ pub struct Known {
     pub builtins: BTreeSet<String>,
     /// Its Python functions, by file.
     pub functions: BTreeMap<String, BTreeSet<String>>,
+    /// The kernels that its libraries bring, by their own names; of traces on a GPU alone.
+    #[serde(default)]
+    pub kernels: BTreeSet<String>,
 }
 
 impl Trace {

@@ -85,6 +85,8 @@ pub struct Unit {
     pub names: Vec<Symbol>,
     /// A function that no other file can call.
     pub local: bool,
+    /// A function that a GPU runs, by the name of its title (`__global__`).
+    pub kernel: bool,
     /// For people.
     pub title: String,
     /// First line, from 1.

@@ -39,8 +39,8 @@ const FILES: &[(&str, &str)] = &[
     (
         "src/list.yaml",
         "- func: add(Tensor a, Tensor b) -> Tensor\n  dispatch:\n    CPU: add_cpu\n    CUDA: add_gpu\n\
-         - func: relu(Tensor a) -> Tensor\n- func: pow(Tensor a, Tensor b) -> Tensor\n\
-         - func: sort(Tensor a) -> Tensor\n- func: fresh(Tensor a) -> Tensor\n",
+         - func: relu(Tensor a) -> Tensor\n- func: pow(Tensor a, Tensor b) -> Tensor\n  \
+         dispatch:\n    CPU: pow\n    CUDA: pow_gpu\n- func: sort(Tensor a) -> Tensor\n- func: fresh(Tensor a) -> Tensor\n",
     ),
     ("src/derivatives.yaml", "- name: pow(Tensor a, Tensor b) -> Tensor\n  a: pow_back(grad, a)\n"),
     (
@@ -58,9 +58,20 @@ const FILES: &[(&str, &str)] = &[
     (
         "src/native/relu.cpp",
         "namespace toy { namespace native {\nstatic float cut(float x) {\n  return x > 0 ? x : 0;\n}\n\
-         Tensor relu(Tensor a) {\n  return map(a, cut);\n}\n\
+         Tensor relu(Tensor a) {\n  auto it = Iter::unary(a);\n  return map(a, cut);\n}\n\
          Tensor sort(Tensor a) {\n  return at::relu(a);\n}\n\
          Tensor fresh(Tensor a) {\n  return sort(a);\n}\n}}\n",
+    ),
+    (
+        "src/native/iter.h",
+        "class Iter {\n  void build();\n  void idle();\n  static Iter unary(Tensor a);\n};\n\
+         DECLARE_STUB(void(*)(Iter&, int), fill_stub);\n",
+    ),
+    (
+        "src/native/iter.cpp",
+        "#include \"iter.h\"\nnamespace toy {\nvoid Iter::build() {\n  size = 1;\n}\n\
+         void Iter::idle() {\n  size = 2;\n}\nIter Iter::unary(Tensor a) {\n  Iter it;\n  \
+         it.build();\n  return it;\n}\n}\n",
     ),
     ("src/auto.cpp", "Tensor pow_back(Tensor g, Tensor a) {\n  return g * a;\n}\n"),
     (
@@ -76,6 +87,24 @@ const FILES: &[(&str, &str)] = &[
         "#define MAKE(op) void op##_loop() { run_##op(); }\nvoid run_mean() {\n  go(1);\n}\n",
     ),
     ("src/gpu.cu", "void add_gpu(int* x) {\n  kernel<int><<<1, 2>>>(x);\n}\n"),
+    (
+        "src/native/add.cu",
+        "namespace toy { namespace native {\ntemplate <typename T>\nstruct Plus {\n  __device__ T \
+         operator()(T x) {\n    return x + 1;\n  }\n};\n__device__ int twice(int x) {\n  return 2 * x;\n}\n\
+         template <typename T>\n__global__ void small_kernel(T* x) {\n  *x = twice(1);\n}\n\
+         template <typename T>\nC10_LAUNCH_BOUNDS_1(512)\n__global__ void large_kernel(T* x) {\n  *x = 2;\n}\n\
+         __global__ void later_kernel(int* x) {\n  *x = 3;\n}\n\
+         static void launch(int* x) {\n  small_kernel<int><<<1, 2>>>(x); large_kernel<int><<<1, 2>>>(x); \
+         later_kernel<<<1, 2>>>(x);\n}\n\
+         Tensor add_gpu(Tensor a) {\n  launch(a); loop(a, Plus<int>());\n  return a;\n}\n\
+         __global__ void sort_kernel(int* x) {\n  *x = 4;\n}\n\
+         Tensor pow_gpu(Tensor a) {\n  sort_kernel<<<1, 2>>>(a);\n  return a;\n}\n}}\n",
+    ),
+    (
+        "src/legacy/old.cu",
+        "__global__ void old_kernel(int* x) {\n  *x = 1;\n}\n__global__ void older(int* x) {\n  *x = 2;\n}\n\
+         void old_launch(int* x) {\n  old_kernel<<<1, 2>>>(x);\n}\n",
+    ),
     (
         "src/shared.h",
         "#define LIMIT 3\ninline int clamp_it(int x) {\n  return x > LIMIT ? LIMIT : x;\n}\n",
@@ -109,10 +138,16 @@ fn commit(repository: &Repository, files: &[(String, String)]) -> git2::Oid {
 
 /// A fix that replaces `from` by `to` in one file.
 fn fix(path: &str, from: &str, to: &str) -> Toy {
+    fix_among(Vec::new(), path, from, to)
+}
+
+/// The same in a framework that has further files.
+fn fix_among(further: Vec<(String, String)>, path: &str, from: &str, to: &str) -> Toy {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::init(folder.path()).unwrap();
     let mut files: Vec<(String, String)> =
         FILES.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
+    files.extend(further);
     let buggy = commit(&repository, &files);
     let file = files.iter_mut().find(|(name, _)| name == path).unwrap();
     assert!(file.1.contains(from), "{path} has no `{from}`");
@@ -192,6 +227,25 @@ fn where_names_stop_to_tell_it_says_so() {
 }
 
 #[test]
+fn of_a_class_that_everything_uses_the_called_methods_still_tell() {
+    // So many users that names lead everywhere.
+    let many: String =
+        (0..400).map(|n| format!("int use_{n}(Iter& it) {{\n  return {n};\n}}\n")).collect();
+    let many = || vec![("src/native/many.cpp".to_owned(), many.clone())];
+    let iter = "src/native/iter.cpp";
+    let found = judge_with(&fix_among(many(), iter, "size = 1", "size = 4"), &trace());
+    assert_eq!(found.answer, Answer::MayDiffer, "{}", found.reason);
+    let way = "relu, which calls it (by way of Iter::build, Iter::unary, relu)";
+    assert!(found.reason.contains(way), "{}", found.reason);
+    // What nothing calls by name, and what runs nowhere, is not known from that.
+    let found = judge_with(&fix_among(many(), iter, "size = 2", "size = 4"), &trace());
+    assert_eq!(found.answer, Answer::Unknown, "{}", found.reason);
+    let idle = Trace { operators: Default::default(), ..trace() };
+    let found = judge_with(&fix_among(many(), iter, "size = 1", "size = 4"), &idle);
+    assert_eq!(found.answer, Answer::Unknown, "{}", found.reason);
+}
+
+#[test]
 fn comments_are_no_change() {
     let (found, reason) = answer("src/native/kernels.cpp", "*x = 1;", "*x = 1; // one");
     assert_eq!(found, Answer::MayDiffer, "code stands on that line: {reason}");
@@ -206,4 +260,63 @@ fn a_trace_that_misses_operators_excludes_nothing_compiled() {
     let toy = fix("src/native/kernels.cpp", "*x = 2", "*x = 4");
     let deaf = Trace { complete: false, ..trace() };
     assert_eq!(judge_with(&toy, &deaf).answer, Answer::Unknown);
+}
+
+/// The trace of the same workload on a GPU, with the kernels that a profiler told.
+fn on_gpu() -> Trace {
+    let names = [
+        "void toy::native::(anonymous namespace)::small_kernel<int>(int*)",
+        "void toy::native::loop<4, toy::native::Plus<int> >(int, toy::native::Plus<int>)",
+        "_Z10old_kernelPi",
+    ];
+    let mut trace = Trace { device: "cuda".into(), ..trace() };
+    trace.kernels = names.map(str::to_owned).into();
+    trace.known.kernels =
+        ["small_kernel", "large_kernel", "sort_kernel", "older"].map(str::to_owned).into();
+    trace
+}
+
+#[test]
+fn kernels_of_a_gpu_are_held_against_those_that_were_dispatched() {
+    use Answer::*;
+    let (add, legacy) = ("src/native/add.cu", "src/legacy/old.cu");
+    let heard = on_gpu();
+    // A profiler that does not tell kernels leaves what operators tell.
+    let silent = Trace { kernels: Default::default(), ..on_gpu() };
+    for (path, from, to, why, told, untold) in [
+        (add, "*x = twice(1)", "*x = 4", "the kernel small_kernel", MayDiffer, MayDiffer),
+        // The operator is executed; this kernel of it is not.
+        (add, "*x = 2", "*x = 4", "toy 1 has the kernel large_kernel", NotExecuted, MayDiffer),
+        // Nobody knows under which name the traced version has it.
+        (add, "*x = 3", "*x = 4", "no kernel later_kernel", Unknown, MayDiffer),
+        (add, "return x + 1", "return x + 2", "loop with Plus", MayDiffer, MayDiffer),
+        (
+            add,
+            "return 2 * x",
+            "return 3 * x",
+            "by way of twice, small_kernel",
+            MayDiffer,
+            MayDiffer,
+        ),
+        (add, "*x = 4", "*x = 5", "has the kernel sort_kernel", NotExecuted, NotExecuted),
+        // Where names do not show how a folder is reached, kernels still are named.
+        (legacy, "*x = 1", "*x = 4", "the kernel old_kernel", MayDiffer, Unknown),
+        (legacy, "*x = 2", "*x = 4", "has the kernel older", NotExecuted, Unknown),
+        (legacy, "old_kernel<<<1, 2>>>", "old_kernel<<<1, 4>>>", "this folder", Unknown, Unknown),
+    ] {
+        let toy = fix(path, from, to);
+        let found = judge_with(&toy, &heard);
+        assert_eq!(found.answer, told, "{from}: {}", found.reason);
+        assert!(found.reason.contains(why), "{from}: {}", found.reason);
+        let found = judge_with(&toy, &silent);
+        assert_eq!(found.answer, untold, "{from}: {}", found.reason);
+        // Without a list of what the version has, what was not dispatched may have another name.
+        let mut bare = on_gpu();
+        bare.known.kernels.clear();
+        let found = judge_with(&toy, &bare);
+        assert!(found.answer == told || found.answer == Unknown || found.answer == untold);
+        assert!(found.answer != NotExecuted || untold == NotExecuted, "{from}: {}", found.reason);
+        // On a CPU none of it is executed.
+        assert_eq!(judge_with(&toy, &trace()).answer, NotExecuted, "{from}");
+    }
 }

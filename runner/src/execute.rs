@@ -1,19 +1,20 @@
 //! Carrying out a plan: so many runs at a time, each followed to its end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use containers::Cancel;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use server::{Event, Server, ServerConfig, ServerError};
-use study::{Store, StoreError, Study};
+use study::{BugId, Ending, RunKey, Store, StoreError, Study};
 
 use crate::cache::ArrayCache;
 use crate::factorial;
-use crate::launch::{LaunchError, Launcher};
+use crate::launch::{LaunchError, Launcher, Seat, Seated};
 use crate::launching::{Launching, access};
 use crate::pairing;
 use crate::plan::{Plan, PlannedRun};
@@ -152,6 +153,9 @@ struct Work<'a, L> {
 /// How often a run that lost its node starts over in one call; after that, at the next.
 const AGAIN: u32 = 5;
 
+/// How long until runs are tried again that found no place.
+const WAIT: Duration = Duration::from_millis(500);
+
 /// A run that is over.
 struct Over<'a> {
     planned: &'a PlannedRun,
@@ -160,30 +164,55 @@ struct Over<'a> {
     seconds: f64,
 }
 
+/// What is left to begin.
+struct Waiting<'a> {
+    runs: VecDeque<&'a PlannedRun>,
+    gpus: VecDeque<String>,
+    /// How often a run lost its node.
+    lost: BTreeMap<&'a RunKey, u32>,
+}
+
+/// What comes next.
+enum Next<'a> {
+    Begin(&'a PlannedRun, Option<String>, Seat),
+    /// It cannot be made in this call.
+    Skip(&'a PlannedRun, String),
+    /// Nothing, until something ends.
+    Nothing,
+}
+
 impl<L: Launcher> Work<'_, L> {
     async fn all(&self, plan: &Plan, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), RunError> {
         let total = plan.missing.len();
-        let mut waiting: VecDeque<&PlannedRun> = plan.missing.iter().collect();
-        let mut gpus: VecDeque<String> = self.options.gpus.iter().cloned().collect();
+        let mut waiting = Waiting {
+            runs: plan.missing.iter().collect(),
+            gpus: self.options.gpus.iter().cloned().collect(),
+            lost: BTreeMap::new(),
+        };
         let mut under_way = FuturesUnordered::new();
         let mut events = self.launching.server.events();
         let mut done = 0;
         loop {
-            while under_way.len() < self.options.jobs.max(1)
-                && let Some(planned) = waiting.front().copied()
-            {
-                // Where none is named, a cluster gives each run its own.
-                let wants = planned.experiment.device == "cuda" && !self.options.gpus.is_empty();
-                let gpu = if wants { gpus.pop_front() } else { None };
-                if wants && gpu.is_none() && !under_way.is_empty() {
-                    break; // All are taken; one comes back with a run that is under way.
+            while under_way.len() < self.options.jobs.max(1) && !waiting.runs.is_empty() {
+                match self.next(&mut waiting, under_way.is_empty())? {
+                    Next::Begin(planned, gpu, seat) => {
+                        progress(Progress::Began { name: planned.key.to_string() });
+                        under_way.push(self.once(planned, gpu, seat));
+                    }
+                    Next::Skip(planned, reason) => {
+                        done += 1;
+                        let name = planned.key.to_string();
+                        let failure = Some(Failed { ending: Ending::NodeLost, reason });
+                        progress(Progress::Ended { name, failure, seconds: 0.0, done, total });
+                    }
+                    Next::Nothing => break,
                 }
-                waiting.pop_front();
-                progress(Progress::Began { name: planned.key.to_string() });
-                under_way.push(self.one(planned, gpu, progress));
+            }
+            if under_way.is_empty() && waiting.runs.is_empty() {
+                return Ok(());
             }
             let over = tokio::select! {
-                over = under_way.next() => over,
+                Some(over) = under_way.next() => over,
                 event = events.recv() => {
                     if let Ok(Event::Epoch { key, number, loss, seconds }) = event {
                         let name = key.to_string();
@@ -191,41 +220,70 @@ impl<L: Launcher> Work<'_, L> {
                     }
                     continue;
                 }
+                () = tokio::time::sleep(WAIT), if !waiting.runs.is_empty() => continue,
             };
-            let Some(over) = over else { return Ok(()) };
             let Over { planned, gpu, failure, seconds } = over?;
-            gpus.extend(gpu);
-            done += 1;
+            waiting.gpus.extend(gpu);
             let name = planned.key.to_string();
+            if let Some(lost) = failure.as_ref().filter(|lost| lost.is_of_node()) {
+                let times = waiting.lost.entry(&planned.key).or_default();
+                *times += 1;
+                if *times <= AGAIN {
+                    // The next one has a new ticket, which takes the run from a node that is not
+                    // as dead as it seems.
+                    progress(Progress::Again { name, lost: lost.clone() });
+                    waiting.runs.push_front(planned);
+                    continue;
+                }
+            }
+            if failure.is_none() {
+                self.launcher.finished(planned.experiment.bug.as_str());
+            }
+            done += 1;
             progress(Progress::Ended { name, failure, seconds, done, total });
         }
     }
 
-    async fn one<'p>(
-        &self,
-        planned: &'p PlannedRun,
-        gpu: Option<String>,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Over<'p>, RunError> {
-        let mut again = 0;
-        loop {
-            let over = self.once(planned, gpu.clone()).await?;
-            match over.failure {
-                // The next one has a new ticket, which takes the run from a node that is not as
-                // dead as it seems.
-                Some(lost) if lost.is_of_node() && again < AGAIN => {
-                    again += 1;
-                    progress(Progress::Again { name: planned.key.to_string(), lost });
+    /// The run that begins next: the first in the plan's order that has a place. A bug that has its
+    /// machine is carried on before another one is begun.
+    fn next<'p>(&self, waiting: &mut Waiting<'p>, idle: bool) -> Result<Next<'p>, RunError> {
+        for fresh in [false, true] {
+            let mut asked: BTreeSet<&BugId> = BTreeSet::new();
+            for at in 0..waiting.runs.len() {
+                let Some(planned) = waiting.runs.get(at).copied() else { break };
+                let bug = &planned.experiment.bug;
+                if !asked.insert(bug) {
+                    continue;
                 }
-                _ => return Ok(over),
+                match self.launcher.seat(bug.as_str(), fresh)? {
+                    Seated::Later => {}
+                    Seated::Never(reason) => {
+                        waiting.runs.remove(at);
+                        return Ok(Next::Skip(planned, reason));
+                    }
+                    Seated::Yes(mut seat) => {
+                        // Where none is named, a cluster gives each run its own.
+                        let wants =
+                            planned.experiment.device == "cuda" && !self.options.gpus.is_empty();
+                        let gpu = if wants { waiting.gpus.pop_front() } else { None };
+                        if wants && gpu.is_none() && !idle {
+                            return Ok(Next::Nothing); // One comes back with a run under way.
+                        }
+                        waiting.runs.remove(at);
+                        let gpu = gpu.or_else(|| seat.gpu.take());
+                        return Ok(Next::Begin(planned, gpu, seat));
+                    }
+                }
             }
         }
+        Ok(Next::Nothing)
     }
 
     async fn once<'p>(
         &self,
         planned: &'p PlannedRun,
         gpu: Option<String>,
+        seat: Seat,
     ) -> Result<Over<'p>, RunError> {
         let key = &planned.key;
         let folder = self.study.run_dir(key);
@@ -243,12 +301,17 @@ impl<L: Launcher> Work<'_, L> {
                 id: planned.artifact.id.to_string(),
                 path: self.study.artifact_dir(&planned.artifact.id),
             })?;
+        launch.host.clone_from(&seat.host);
         launch.env.extend(factorial::environment(&planned.experiment));
         if let Some(reason) = &planned.again {
             self.store.supersede_run(key, reason)?;
         }
         let exit = self.launcher.launch(&launch, &mut log, &Cancel::new()).await?;
         let failure = settle(self.store, planned, &exit)?;
+        // Only now may another run have its place.
+        drop(seat);
+        // A GPU of this machine comes back with the run; one of another has come back with the seat.
+        let gpu = gpu.filter(|gpu| self.options.gpus.contains(gpu));
         Ok(Over { planned, gpu, failure, seconds: exit.seconds })
     }
 }

@@ -61,6 +61,7 @@ impl Launching<'_> {
             memory_mib: run.memory_mib,
             time: Duration::from_secs(60 * u64::from(run.timeout_minutes)),
             gpu,
+            host: None,
             scratch: None,
         })
     }

@@ -24,8 +24,8 @@ pub use difference::{DifferenceError, RunDifference, difference};
 pub use execute::{Progress, RunError, RunOptions, execute};
 pub use factorial::{FactorialError, factorial, place};
 pub use launch::{
-    AnyLauncher, DockerLauncher, Exit, Launch, LaunchError, Launcher, LocalLauncher, SlurmLauncher,
-    SlurmSetup,
+    AnyLauncher, DockerLauncher, Exit, HostSetup, HostsError, HostsLauncher, HostsSetup, Launch,
+    LaunchError, Launcher, LocalLauncher, Seat, Seated, SlurmLauncher, SlurmSetup,
 };
 pub use names::Models;
 pub use pairing::{FactorDifference, compare_manifests};

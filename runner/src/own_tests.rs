@@ -154,6 +154,7 @@ pub fn compare(
         bug: bug.clone(),
         verdict: Verdict::Invalid,
         reason: String::new(),
+        runs: 0,
         pairs: 0,
         equal_pairs: 0,
         tests: 0,

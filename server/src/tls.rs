@@ -79,6 +79,11 @@ impl Tls {
         self.fingerprint
     }
 
+    /// The certificate and key as rustls takes them, for another listener of the same program.
+    pub fn config(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// The handshake, within `limit`.
     pub(crate) async fn accept(
         &self,

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use study::placed::PlacedError;
+
 use crate::work::Stage;
 
 /// Why a cluster could not do its part.
@@ -98,6 +100,15 @@ pub enum SlurmError {
     /// Nobody follows the jobs any more.
     #[error("what follows the cluster's jobs has ended; call the same command again to go on")]
     Ended,
+}
+
+impl From<PlacedError> for SlurmError {
+    fn from(error: PlacedError) -> Self {
+        match error {
+            PlacedError::Damaged { path, source } => Self::Damaged { path, source },
+            PlacedError::Io { path, source } => Self::Io { path, source },
+        }
+    }
 }
 
 impl SlurmError {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use study::placed::{Class, Placed};
 use study::{SameHardware, SlurmPolicy};
 
 use crate::error::SlurmError;
@@ -26,19 +26,6 @@ const TRAITS: &[&str] = &[
     "Sockets",
     "ThreadsPerCore",
 ];
-
-/// What nodes of one class have in common, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Class(BTreeMap<String, String>);
-
-impl std::fmt::Display for Class {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let traits: Vec<String> =
-            self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        f.write_str(&traits.join(" "))
-    }
-}
 
 /// The nodes of a cluster, by class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,73 +125,34 @@ fn plain(name: &str, value: &str) -> String {
     }
 }
 
-/// Which class each bug's runs go to, as the study's folder has it.
-#[derive(Debug)]
-pub(crate) struct Placed {
-    path: PathBuf,
-    classes: BTreeMap<String, Class>,
-}
-
-impl Placed {
-    /// Reads the file, if there is one. What is said of bugs that have no run yet (those not in
-    /// `begun`) does not count: nothing of theirs has to be matched.
-    pub(crate) fn read(path: PathBuf, begun: &BTreeSet<String>) -> Result<Self, SlurmError> {
-        let mut classes: BTreeMap<String, Class> = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| SlurmError::Damaged { path: path.clone(), source })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(SlurmError::Io { path, source }),
-        };
-        classes.retain(|bug, _| begun.contains(bug));
-        Ok(Self { path, classes })
-    }
-
-    /// The class that a bug's runs are to go to: the one it has, else of those that are not
-    /// `refused` the one with the fewest bugs a node; `None` if none is left.
-    pub(crate) fn choose(
-        &self,
-        stage: Stage,
-        bug: &str,
-        nodes: &Nodes,
-        refused: &BTreeMap<Class, String>,
-    ) -> Result<Option<Class>, SlurmError> {
-        if let Some(class) = self.classes.get(bug) {
-            if nodes.0.contains_key(class) && !refused.contains_key(class) {
-                return Ok(Some(class.clone()));
-            }
-            return Err(SlurmError::ClassGone {
-                stage,
-                bug: bug.to_owned(),
-                class: class.to_string(),
-                path: self.path.clone(),
-            });
+/// The class that a bug's runs are to go to: the one it has, else of those that are not
+/// `refused` the one with the fewest bugs a node; `None` if none is left.
+pub(crate) fn choose(
+    placed: &Placed<Class>,
+    stage: Stage,
+    bug: &str,
+    nodes: &Nodes,
+    refused: &BTreeMap<Class, String>,
+) -> Result<Option<Class>, SlurmError> {
+    if let Some(class) = placed.get(bug) {
+        if nodes.0.contains_key(class) && !refused.contains_key(class) {
+            return Ok(Some(class.clone()));
         }
-        let load = |class: &Class| {
-            let bugs = self.classes.values().filter(|one| *one == class).count();
-            let nodes = nodes.0.get(class).map_or(0, BTreeSet::len).max(1);
-            // Bugs a node, compared as whole numbers.
-            (bugs * 1_000_000 / nodes, usize::MAX - nodes)
-        };
-        let left = nodes.0.keys().filter(|class| !refused.contains_key(class));
-        Ok(left.min_by_key(|class| load(class)).cloned())
+        return Err(SlurmError::ClassGone {
+            stage,
+            bug: bug.to_owned(),
+            class: class.to_string(),
+            path: placed.path().to_owned(),
+        });
     }
-
-    /// Whether it is recorded where a bug's work goes.
-    pub(crate) fn knows(&self, bug: &str) -> bool {
-        self.classes.contains_key(bug)
-    }
-
-    /// Records the class of a bug's runs; it is on disk when this returns.
-    pub(crate) fn fix(&mut self, bug: &str, class: &Class) -> Result<(), SlurmError> {
-        if self.classes.get(bug) == Some(class) {
-            return Ok(());
-        }
-        self.classes.insert(bug.to_owned(), class.clone());
-        let text = serde_json::to_vec_pretty(&self.classes)
-            .map_err(|source| SlurmError::Damaged { path: self.path.clone(), source })?;
-        study::files::write_whole(&self.path, &text)
-            .map_err(|source| SlurmError::Io { path: self.path.clone(), source })
-    }
+    let load = |class: &Class| {
+        let bugs = placed.places().filter(|one| *one == class).count();
+        let nodes = nodes.0.get(class).map_or(0, BTreeSet::len).max(1);
+        // Bugs a node, compared as whole numbers.
+        (bugs * 1_000_000 / nodes, usize::MAX - nodes)
+    };
+    let left = nodes.0.keys().filter(|class| !refused.contains_key(class));
+    Ok(left.min_by_key(|class| load(class)).cloned())
 }
 
 /// Where classes are recorded in a study's folder for Slurm.
@@ -280,10 +228,10 @@ mod tests {
         let mut placed = Placed::read(path.clone(), &BTreeSet::new()).unwrap();
         let mut took = BTreeMap::new();
         for bug in ["pr1", "pr2", "pr3", "pr4"] {
-            let class = placed.choose(Stage::Run, bug, &nodes, &none).unwrap().unwrap();
+            let class = choose(&placed, Stage::Run, bug, &nodes, &none).unwrap().unwrap();
             placed.fix(bug, &class).unwrap();
             assert_eq!(
-                placed.choose(Stage::Run, bug, &nodes, &none).unwrap().as_ref(),
+                choose(&placed, Stage::Run, bug, &nodes, &none).unwrap().as_ref(),
                 Some(&class)
             );
             *took.entry(class).or_insert(0) += 1;
@@ -293,16 +241,19 @@ mod tests {
 
         // Another call: what has runs stays, what has none is free again.
         let begun = BTreeSet::from(["pr1".to_owned()]);
-        let first = placed.classes["pr1"].clone();
+        let first = placed.get("pr1").unwrap().clone();
         let placed = Placed::read(path.clone(), &begun).unwrap();
-        assert_eq!(placed.choose(Stage::Run, "pr1", &nodes, &none).unwrap().as_ref(), Some(&first));
-        assert!(!placed.classes.contains_key("pr2"));
+        assert_eq!(
+            choose(&placed, Stage::Run, "pr1", &nodes, &none).unwrap().as_ref(),
+            Some(&first)
+        );
+        assert!(placed.get("pr2").is_none());
         let refused = BTreeMap::from([(first, "no".to_owned())]);
-        let error = placed.choose(Stage::Run, "pr1", &nodes, &refused).unwrap_err().to_string();
+        let error = choose(&placed, Stage::Run, "pr1", &nodes, &refused).unwrap_err().to_string();
         assert!(error.contains("pr1") && error.contains("classes.json"), "{error}");
         let all = nodes.classes().map(|(class, _)| (class.clone(), String::new())).collect();
-        assert_eq!(placed.choose(Stage::Run, "pr9", &nodes, &all).unwrap(), None);
+        assert_eq!(choose(&placed, Stage::Run, "pr9", &nodes, &all).unwrap(), None);
         std::fs::write(&path, "no json").unwrap();
-        assert!(Placed::read(path, &begun).is_err());
+        assert!(Placed::<Class>::read(path, &begun).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use builder::{BuildOptions, BuildSummary, Event, Outcome};
+use builder::{BuildOptions, BuildSummary, Event, FailureClass, Outcome};
 
 use super::args::{BuildExecutor, MakeArgs};
 use super::explain;
@@ -65,6 +65,23 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
             "{other} of {} artifacts are not the same when they are built again; warnings above \
              name what differs",
             summary.rebuilt.len()
+        )));
+    }
+    conclude(&summary)
+}
+
+/// How a call ends whose builds were made as far as they could be.
+fn conclude(summary: &BuildSummary) -> Result<(), Failure> {
+    let of_daemon = |side: &&builder::SideBuild| match &side.outcome {
+        Outcome::Failed { class, .. } => class == FailureClass::Daemon.as_str(),
+        _ => false,
+    };
+    let cut_off = summary.bugs.iter().flat_map(|bug| &bug.sides).filter(of_daemon).count();
+    if cut_off > 0 {
+        // No result about a bug: the next call begins these builds again.
+        return Err(Failure::missing(anyhow!(
+            "{cut_off} builds were cut off because the Docker daemon failed; see that `docker info` \
+             answers and call the same command again"
         )));
     }
     let refused = summary.bugs.iter().filter(|bug| !bug.mismatches.is_empty()).count();
@@ -195,4 +212,52 @@ fn print(cli: &Cli, summary: &BuildSummary) -> Result<(), Failure> {
         ]);
     }
     output::print(cli.format, summary, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use builder::{AUTO, BugBuild, SideBuild, ToolchainChoice};
+    use study::{BugId, Evaluation, Strategy};
+
+    use super::*;
+
+    fn summary(class: FailureClass) -> BuildSummary {
+        let side = SideBuild {
+            evaluation: Evaluation::Buggy,
+            artifact: None,
+            strategy: Strategy::Source,
+            commit: None,
+            reason: String::new(),
+            refused: None,
+            outcome: Outcome::Failed {
+                class: class.to_string(),
+                line: String::new(),
+                log: String::new(),
+                line_number: None,
+            },
+            seconds: None,
+            cache: None,
+            objects: None,
+        };
+        let bug = BugBuild {
+            bug: BugId::of_pull_request(1),
+            toolchain: ToolchainChoice { name: AUTO.into(), reason: String::new() },
+            sides: vec![side],
+            complete: false,
+            mismatches: Vec::new(),
+            identical: None,
+        };
+        BuildSummary { bugs: vec![bug], failed: 1, ..BuildSummary::default() }
+    }
+
+    #[test]
+    fn a_daemon_that_breaks_is_no_result_and_a_failed_build_is() {
+        let daemon = conclude(&summary(FailureClass::Daemon));
+        assert!(matches!(daemon, Err(Failure::Missing(_))), "{daemon:?}");
+        for class in FailureClass::ALL.iter().filter(|class| **class != FailureClass::Daemon) {
+            let ended = conclude(&summary(*class));
+            assert!(matches!(ended, Err(Failure::Stage(_))), "{class}: {ended:?}");
+        }
+        assert!(conclude(&BuildSummary::default()).is_ok());
+    }
 }

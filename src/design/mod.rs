@@ -1,5 +1,6 @@
 //! A study's sequential design: declared before the first run, kept to, and shown.
 
+mod again;
 mod forecast;
 mod judge;
 
@@ -15,6 +16,7 @@ use study::{BugId, Evaluation, Experiment, Store, Study};
 use crate::cli::RunArgs;
 use crate::failure::Failure;
 
+pub use again::again;
 pub use forecast::Costs;
 pub use judge::Looks;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Finding;
+use crate::failure::Failure;
 use crate::home::Home;
 
 /// The port on which `serve` listens unless told otherwise.
@@ -57,11 +58,15 @@ async fn docker() -> Finding {
 fn home() -> Finding {
     match Home::find() {
         Ok(home) => Finding::ok("program data", home.toolchains().display().to_string()),
-        Err(_) => Finding::missing(
-            "program data",
-            "dockerfiles/ and clients/python/ not found",
-            "set REPRODUCEML_HOME to the folder that holds them",
-        ),
+        Err(failure) => {
+            let why = match failure {
+                Failure::Stage(error) | Failure::Input(error) | Failure::Missing(error) => {
+                    error.to_string()
+                }
+                Failure::Interrupted => String::new(),
+            };
+            Finding::missing("program data", "toolchains and training client not found", why)
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn attention(study: &Study) -> Vec<String> {
 pub async fn doctor(cli: &Cli) -> Result<(), Failure> {
     let mut findings = machine::findings().await;
     if cli.study.is_some() || std::env::current_dir().is_ok_and(|d| d.join("study.toml").exists()) {
-        findings.extend(of_study::findings(cli));
+        findings.extend(of_study::findings(cli).await);
     }
     let mut rows = Rows::new(&["what", "state", "found", "what to do"]);
     for f in &findings {

@@ -1,5 +1,7 @@
 //! What a study has.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, Unit};
 use miner::history::clone;
 use study::Study;
@@ -18,7 +20,7 @@ pub(super) fn needed(study: &Study) -> Vec<Finding> {
     [clone_of(study)].into_iter().chain(cluster).collect()
 }
 
-pub(super) fn findings(cli: &Cli) -> Vec<Finding> {
+pub(super) async fn findings(cli: &Cli) -> Vec<Finding> {
     let opened = crate::studies::open(cli)
         .and_then(|study| Ok((study.store()?.path().display().to_string(), study)));
     match opened {
@@ -33,6 +35,7 @@ pub(super) fn findings(cli: &Cli) -> Vec<Finding> {
             };
             let mut all = vec![name];
             all.extend(needed(&study));
+            all.extend(hosts(&study, Duration::from_secs(20)).await);
             all.extend([caches(&study), night(&study).unwrap_or_else(never)]);
             all
         }
@@ -94,6 +97,22 @@ fn cluster() -> Finding {
             Finding::missing(what, "Slurm does not answer", said)
         }
     }
+}
+
+/// Each Docker host that the study names, as it answers from here.
+pub(super) async fn hosts(study: &Study, within: Duration) -> Vec<Finding> {
+    let what = "Docker host";
+    let seen = crate::hosts::look(study, within).await;
+    let any = seen.iter().any(|host| host.says.is_ok());
+    let advice = "`run --executor hosts` leaves it out: start its daemon, see that `docker -H \
+                  ADDRESS info` answers, or take it out of docker.hosts in study.toml";
+    seen.iter()
+        .map(|host| match (&host.says, any) {
+            (Ok(_), _) => Finding::ok(what, host.line()),
+            (Err(_), true) => Finding::optional(what, host.line(), advice),
+            (Err(_), false) => Finding::missing(what, host.line(), advice),
+        })
+        .collect()
 }
 
 fn caches(study: &Study) -> Finding {

@@ -3,11 +3,10 @@
 use study::BugId;
 
 /// Arguments of `run` that mean nothing to a fix's own tests.
-pub const OTHERS: [&str; 11] = [
+pub const OTHERS: [&str; 10] = [
     "model",
     "challenge",
     "epochs",
-    "jobs",
     "only",
     "control",
     "anyway",

@@ -1,18 +1,22 @@
 //! `run --workload test:BUG`: the tests that a fix brought, on both artifacts, as an experiment.
 
 pub mod args;
+mod kept;
 mod sandbox;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use anyhow::anyhow;
 use containers::Docker;
-use runner::own_tests::{self, TestRun};
-use study::own_tests::{self as kept, OwnTests};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use runner::own_tests::TestRun;
+use study::own_tests::OwnTests;
 use study::{ArtifactRecord, Bug, BugId, CommitId, Evaluation, Study, Verdict};
 
 use self::args::Tests;
+pub use self::kept::{again, name};
 use self::sandbox::Sandbox;
 use crate::cli::{Cli, Executor, RunArgs};
 use crate::failure::Failure;
@@ -45,7 +49,7 @@ impl Subject {
     fn has(&self, study: &Study, run: &TestRun) -> bool {
         run.artifact == self.side(run.evaluation).id
             && (&run.fix, &run.files, &run.names) == (&self.fix, &self.files, &self.names)
-            && run.seed == seed(study, &self.bug.id, run.run)
+            && run.seed == kept::seed(study, &self.bug.id, run.run)
     }
 }
 
@@ -81,34 +85,75 @@ pub async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         return print_plan(cli, &study, &subjects, runs);
     }
     let docker = Docker::connect().await.map_err(crate::places::missing_docker)?;
+    let cuda = study.config.run.device == "cuda" || !args.gpus.is_empty();
+    let (jobs, gpus) = crate::run::parallel(&study, args.jobs, &args.gpus, cuda)?;
+    let gpus = if cuda { gpus } else { Vec::new() };
     let progress = Progress::new();
     let mut found = Vec::new();
     for subject in &subjects {
-        let mut kept = read(&study, subject)?;
-        let missing: Vec<Planned> = plan(runs, &kept);
+        let (mut known, others) = read(&study, subject)?;
+        if others {
+            // From what is in the file alone follows what is found.
+            kept::write(&study, &subject.bug.id, &mut known)?;
+        }
+        let missing: Vec<Planned> = plan(runs, &known);
         if !missing.is_empty() {
             let total = missing.len();
             progress.line(&format!("{}: {total} runs of its tests to make", subject.bug.id));
-            let sandbox = Sandbox::new(&docker, &study, &home, &clone, subject, args.gpus.clone())?;
-            for (done, one) in missing.into_iter().enumerate() {
-                progress.count(done as u64, total as u64);
-                kept.push(sandbox.run(one).await?);
-                // After each: what was run stays when the next call goes on.
-                write(&study, subject, &kept)?;
-            }
+            let sandbox = Sandbox::new(&docker, &study, &home, &clone, subject)?;
+            make(&study, &sandbox, &missing, (jobs, &gpus), &mut known, &progress).await?;
         }
-        kept.retain(|run| run.run < runs);
         let (buggy, corrected) = (&subject.buggy.id, &subject.corrected.id);
-        found.push(own_tests::compare(&subject.bug.id, buggy, corrected, &kept));
+        found.push(kept::conclude(&subject.bug, buggy, corrected, &known, runs));
     }
     drop(progress);
-    kept::keep(&study, &found).map_err(Failure::input)?;
+    study::own_tests::keep(&study, &found).map_err(Failure::input)?;
     print(cli, &found)?;
     let invalid = found.iter().filter(|one| one.verdict == Verdict::Invalid).count();
     match invalid {
         0 => Ok(()),
         _ => Err(Failure::stage(anyhow!("the tests of {invalid} bugs could not be run"))),
     }
+}
+
+/// Makes the missing runs of one subject, as many at the same time as `jobs` says, and keeps each.
+/// After a failure no further one begins.
+async fn make(
+    study: &Study,
+    sandbox: &Sandbox<'_>,
+    missing: &[Planned],
+    (jobs, gpus): (usize, &[String]),
+    known: &mut Vec<TestRun>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let mut waiting = missing.iter();
+    let mut free: VecDeque<&str> = gpus.iter().map(String::as_str).collect();
+    let mut under_way = FuturesUnordered::new();
+    let mut failed = None;
+    let mut done = 0;
+    loop {
+        while failed.is_none()
+            && under_way.len() < jobs.max(1)
+            && let Some(one) = waiting.next()
+        {
+            let gpu = free.pop_front();
+            under_way.push(async move { (gpu, sandbox.run(*one, gpu).await) });
+        }
+        let Some((gpu, run)) = under_way.next().await else { break };
+        free.extend(gpu);
+        match run {
+            Ok(run) => known.push(run),
+            Err(failure) => {
+                failed.get_or_insert(failure);
+                continue;
+            }
+        }
+        done += 1;
+        progress.count(done, missing.len() as u64);
+        // After each: what was run stays when the next call goes on.
+        kept::write(study, &sandbox.subject().bug.id, known)?;
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// The bugs asked for, each with its tests and both artifacts; what is missing is said of bugs that
@@ -135,21 +180,21 @@ fn subjects(study: &Study, clone: &Path, args: &RunArgs) -> Result<Vec<Subject>,
     let mut found = Vec::new();
     for bug in corpus.into_iter().filter(|bug| all || named.contains(&bug.id)) {
         let side = |evaluation| sides.get(&(bug.id.clone(), evaluation)).cloned();
-        let python: Vec<String> =
-            bug.tests.iter().filter(|test| is_runnable(test)).cloned().collect();
+        let chosen = builder::choose_tests(&bug.tests);
         let missing = match (side(Evaluation::Buggy), side(Evaluation::Corrected), &bug.fix) {
-            (.., None) => "it has no fix that was found",
-            _ if python.is_empty() => "its fix brought no test in Python",
+            (.., None) => "it has no fix that was found".to_owned(),
+            _ if chosen.python.is_empty() => chosen.none(),
             (Some(buggy), Some(corrected), Some(fix)) => {
                 let names = match &bug.buggy {
-                    Some(before) => builder::changed_test_names(clone, before, fix, &python),
+                    Some(before) => builder::changed_test_names(clone, before, fix, &chosen.python),
                     None => Vec::new(),
                 };
                 let fix = fix.clone();
-                found.push(Subject { fix, buggy, corrected, files: python, names, bug });
+                let files = chosen.python;
+                found.push(Subject { fix, buggy, corrected, files, names, bug });
                 continue;
             }
-            _ => "its two artifacts are not built; `reproduceml build` makes them",
+            _ => "its two artifacts are not built; `reproduceml build` makes them".to_owned(),
         };
         if !all {
             return Err(Failure::input(anyhow!("--workload test:{}: {missing}", bug.id)));
@@ -164,21 +209,8 @@ fn subjects(study: &Study, clone: &Path, args: &RunArgs) -> Result<Vec<Subject>,
     Ok(found)
 }
 
-/// Whether a test file of the corpus is one of Python by a plain path.
-fn is_runnable(test: &str) -> bool {
-    let path = Path::new(test);
-    let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    plain && path.extension().is_some_and(|end| end == "py")
-}
-
-/// The seed of one run, the same on both sides.
-fn seed(study: &Study, bug: &BugId, run: u32) -> u32 {
-    let key = format!("own tests of {bug}");
-    study::seed::derive(study.config.study.meta_seed, &key, study.config.run.seed_policy, run)
-}
-
 /// The runs that are missing: both sides in turn, and each side's first once more.
-fn plan(runs: u32, kept: &[TestRun]) -> Vec<Planned> {
+fn plan(runs: u32, known: &[TestRun]) -> Vec<Planned> {
     let sides = [Evaluation::Buggy, Evaluation::Corrected];
     let mut all = Vec::new();
     for run in 0..runs {
@@ -191,56 +223,30 @@ fn plan(runs: u32, kept: &[TestRun]) -> Vec<Planned> {
             all.extend(order.map(|evaluation| Planned { evaluation, run, repeated: true }));
         }
     }
-    let known = |one: &Planned| {
-        kept.iter().any(|run| {
+    let is_known = |one: &Planned| {
+        known.iter().any(|run| {
             (run.evaluation, run.run, run.repeated) == (one.evaluation, one.run, one.repeated)
         })
     };
-    all.retain(|one| !known(one));
+    all.retain(|one| !is_known(one));
     all
 }
 
-fn file(study: &Study, subject: &Subject) -> std::path::PathBuf {
-    kept::folder(study).join(format!("{}.jsonl", subject.bug.id))
-}
-
-/// The runs that were kept and are of the tests and artifacts as they are now.
-fn read(study: &Study, subject: &Subject) -> Result<Vec<TestRun>, Failure> {
-    let path = file(study, subject);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::missing(anyhow!("{}: {error}", path.display()))),
-    };
-    let mut runs: Vec<TestRun> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let run = serde_json::from_str(line).map_err(|error| {
-            Failure::input(anyhow!(
-                "{}, line {}: expected a run: {error}; remove the file to run the tests anew",
-                path.display(),
-                index + 1
-            ))
-        })?;
-        runs.push(run);
-    }
+/// The runs that were kept and are of the tests and artifacts as they are now, and whether there
+/// are others beside them.
+fn read(study: &Study, subject: &Subject) -> Result<(Vec<TestRun>, bool), Failure> {
+    let mut runs = kept::read(study, &subject.bug.id)?;
+    let all = runs.len();
     runs.retain(|run| subject.has(study, run));
-    Ok(runs)
-}
-
-fn write(study: &Study, subject: &Subject, runs: &[TestRun]) -> Result<(), Failure> {
-    let mut text = String::new();
-    for run in runs {
-        text += &serde_json::to_string(run).map_err(Failure::stage)?;
-        text.push('\n');
-    }
-    study::files::write_whole(&file(study, subject), text.as_bytes()).map_err(Failure::missing)
+    let others = runs.len() < all;
+    Ok((runs, others))
 }
 
 fn print_plan(cli: &Cli, study: &Study, subjects: &[Subject], runs: u32) -> Result<(), Failure> {
     let mut rows = Rows::new(&["bug", "missing", "tests", "functions"]);
     let mut entries = Vec::new();
     for subject in subjects {
-        let missing = plan(runs, &read(study, subject)?).len();
+        let missing = plan(runs, &read(study, subject)?.0).len();
         let (bug, files, names) = (&subject.bug.id, &subject.files, &subject.names);
         let functions = if names.is_empty() { "all".to_owned() } else { names.join(" ") };
         rows.push([bug.to_string(), missing.to_string(), files.join(" "), functions]);

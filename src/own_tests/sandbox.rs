@@ -7,7 +7,8 @@ use containers::{Cancel, ContainerExit, ContainerSpec, Docker, Ended, LogStream}
 use runner::own_tests::{TestRun, parse};
 use study::Study;
 
-use super::{Planned, Subject, seed};
+use super::kept::seed;
+use super::{Planned, Subject};
 use crate::failure::Failure;
 use crate::home::Home;
 
@@ -20,7 +21,6 @@ pub struct Sandbox<'a> {
     study: &'a Study,
     home: &'a Home,
     subject: &'a Subject,
-    gpus: Vec<String>,
     scratch: tempfile::TempDir,
 }
 
@@ -32,7 +32,6 @@ impl<'a> Sandbox<'a> {
         home: &'a Home,
         clone: &Path,
         subject: &'a Subject,
-        gpus: Vec<String>,
     ) -> Result<Self, Failure> {
         let place = study.cache_dir().join("scratch");
         std::fs::create_dir_all(&place).map_err(Failure::missing)?;
@@ -42,11 +41,16 @@ impl<'a> Sandbox<'a> {
         std::fs::create_dir(&tree).map_err(Failure::missing)?;
         builder::export_tree(clone, &subject.fix, &tree)
             .map_err(|error| Failure::input(anyhow!("{error}")))?;
-        Ok(Self { docker, study, home, subject, gpus, scratch })
+        Ok(Self { docker, study, home, subject, scratch })
     }
 
-    /// One run of all tests on one side.
-    pub async fn run(&self, one: Planned) -> Result<TestRun, Failure> {
+    /// Whose tests they are.
+    pub fn subject(&self) -> &Subject {
+        self.subject
+    }
+
+    /// One run of all tests on one side, on a GPU where one is given.
+    pub async fn run(&self, one: Planned, gpu: Option<&str>) -> Result<TestRun, Failure> {
         let (subject, study) = (self.subject, self.study);
         let record = subject.side(one.evaluation);
         let out = tempfile::Builder::new().prefix("out-").tempdir_in(self.scratch.path());
@@ -73,11 +77,7 @@ impl<'a> Sandbox<'a> {
         let limits = &study.config.run;
         spec.limits.memory = Some(u64::from(limits.memory_mib) << 20);
         spec.limits.time = Some(60 * u64::from(limits.timeout_minutes));
-        if !self.gpus.is_empty() {
-            spec.gpus = Some(self.gpus.clone());
-        } else if limits.device == "cuda" {
-            spec.gpus = Some(vec!["0".to_owned()]);
-        }
+        spec.gpus = gpu.map(|gpu| vec![gpu.to_owned()]);
         let mut last = Vec::new();
         let mut sink = |stream: LogStream, bytes: &[u8]| {
             tracing::debug!("{}", String::from_utf8_lossy(bytes).trim_end());

@@ -9,7 +9,7 @@ use study::store::RowsError;
 use study::{Store, Study};
 
 use super::args::CheckArgs;
-use super::{compare, grade, record, tables};
+use super::{again, compare, grade, record, tables};
 use crate::cli::{Cli, Format};
 use crate::failure::Failure;
 use crate::output::{self, Rows};
@@ -55,6 +55,10 @@ pub struct Checked {
     pub tables: Vec<String>,
     /// Verdicts among them.
     pub verdicts: usize,
+    /// Looks of a sequential design that were taken again.
+    pub looks: usize,
+    /// Bugs whose own tests' runs were compared again.
+    pub own_tests: usize,
     /// What does not agree.
     pub problems: Vec<Finding>,
     /// What was not looked at, and what is good to know.
@@ -107,6 +111,8 @@ fn rows(checked: &Checked, format: Format) -> Rows {
         ("splits graded again", checked.regraded),
         ("tables made again", checked.tables.len()),
         ("verdicts made again", checked.verdicts),
+        ("looks taken again", checked.looks),
+        ("own tests compared again", checked.own_tests),
     ] {
         rows.push([what, &count.to_string()]);
     }
@@ -143,6 +149,8 @@ pub fn examine(file: &Path, key: Option<PublicKey>, places: &Places) -> Result<C
         regraded: 0,
         tables: Vec::new(),
         verdicts: 0,
+        looks: 0,
+        own_tests: 0,
         problems: Vec::new(),
         notes: Vec::new(),
     };
@@ -283,6 +291,8 @@ fn look(
             checked.notes.push(note);
         }
     }
+    again::looks(study, store, checked, problems)?;
+    again::tests(study, checked, problems)?;
     let analysed = study.analysis_file().is_file();
     if !analysed && stats::store::read(store).is_ok() {
         let what = "runs are finished, and there is no analysis of them".to_owned();

@@ -97,6 +97,10 @@ impl Gatherer<'_> {
         ] {
             self.file(name);
         }
+        // The runs from which follows what the own tests showed.
+        for found in study::own_tests::read(self.study).map_err(Failure::input)? {
+            self.file(&crate::own_tests::name(&found.bug));
+        }
         if let Some(source) = &config.model.source {
             self.named("model.source", source);
         }

@@ -1,5 +1,6 @@
 //! `pack`: a study as one archive; `check`: whether an archive's tables follow from its runs.
 
+mod again;
 pub mod args;
 mod check;
 mod compare;

@@ -2,7 +2,7 @@
 //! steps, in which the compiler is told to count for the changed sources alone. All other objects
 //! come from the compiler's cache.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use builder::Toolchain;
 use containers::ContainerSpec;
@@ -23,21 +23,41 @@ pub struct Counting<'a> {
 }
 
 /// Stands before the compilers, as `cc` and `c++`: sources named in the environment are compiled with
-/// counters, and every link brings what counters need. One word each, since CMake looks for an
-/// assembler by the compiler's first word alone.
+/// counters, and every link brings what counters need, that of a shared object [`DUMP`] too. One
+/// word each, since CMake looks for an assembler by the compiler's first word alone.
 const COMPILER: &str = r#"#!/bin/sh
 case $0 in *++) real=$REPRODUCEML_CXX ;; *) real=$REPRODUCEML_CC ;; esac
-compiles= wanted=
+compiles= wanted= shared=
 for word in "$@"; do
-    case $word in -c) compiles=1 ;; esac
+    case $word in -c) compiles=1 ;; -shared) shared=1 ;; esac
     for source in $REPRODUCEML_COUNT; do
         case $word in "$source" | */"$source") wanted=1 ;; esac
     done
 done
+if [ -n "$shared" ] && [ -z "$compiles" ]; then
+    dump=/tmp/reproduceml-dump.o
+    if [ ! -e "$dump" ]; then
+        $real -fPIC -c /tool/dump.c -o "$dump.$$" && mv "$dump.$$" "$dump" || exit 1
+    fi
+    set -- "$@" "$dump"
+fi
 if [ -z "$compiles" ] || [ -n "$wanted" ]; then
     exec $real "$@" --coverage
 fi
 exec $real "$@"
+"#;
+
+/// Part of every shared object that is linked: has that object write its counts. They would else be
+/// written when the process ends, and frameworks are known that abort there.
+const DUMP: &str = r#"#ifdef __cplusplus
+extern "C" {
+#endif
+void __gcov_dump(void);
+__attribute__((visibility("default"))) void reproduceml_dump_counts(void);
+void reproduceml_dump_counts(void) { __gcov_dump(); }
+#ifdef __cplusplus
+}
+#endif
 "#;
 
 /// Prints the counts of every object that counted.
@@ -68,7 +88,8 @@ pub async fn count(
         std::fs::write(at(name), COMPILER).map_err(Failure::missing)?;
         executable(&at(name))?;
     }
-    give_away(&at("src"), watcher.docker.sandbox_user())?;
+    std::fs::write(at("tool/dump.c"), DUMP).map_err(Failure::missing)?;
+    builder::give_tree(&at("src"), watcher.docker.sandbox_user()).map_err(Failure::missing)?;
     open_to_all(&at("out"))?;
     let warn = |what: &str, why: &str| {
         eprintln!("warning: {} {side}: {what}: {why}", bug.id);
@@ -179,22 +200,6 @@ fn step(
 fn executable(path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(Failure::missing)
-}
-
-/// Lets the container's user write everywhere below a folder.
-fn give_away(folder: &Path, user: (u32, u32)) -> Result<(), Failure> {
-    let mut waiting = vec![PathBuf::from(folder)];
-    while let Some(path) = waiting.pop() {
-        // Only root may give files away, and only then is the container's user another.
-        let _ = std::os::unix::fs::lchown(&path, Some(user.0), Some(user.1));
-        let is_folder = path.symlink_metadata().map_err(Failure::missing)?.is_dir();
-        if is_folder {
-            for entry in std::fs::read_dir(&path).map_err(Failure::missing)? {
-                waiting.push(entry.map_err(Failure::missing)?.path());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Bytes of base 64; none for anything else.

@@ -1,7 +1,5 @@
 //! `reach --suggest`: what would reach the bugs that the workload does not.
 
-use std::path::Path;
-
 use reach::suggest::{self, Candidate, Kind, Modules, Suggestion};
 use reach::{Answer, Finding, Namer, Trace};
 use serde::Serialize;
@@ -111,16 +109,17 @@ pub fn suggest<'a>(
         _ => why = "there is no clone with its pair of commits to read the fix from".to_owned(),
     }
     let none = found.is_empty().then_some(why);
-    let python = |test: &&String| Path::new(test).extension().is_some_and(|end| end == "py");
-    let tests: Vec<&str> = bug.tests.iter().filter(python).map(String::as_str).collect();
-    if !tests.is_empty() {
+    let tests = builder::choose_tests(&bug.tests);
+    if !tests.python.is_empty() {
+        let also = tests.not_run().map_or(String::new(), |why| format!("; {why}"));
         found.push(Suggestion {
             kind: Kind::Test,
             workload: format!("test:{}", bug.id),
-            input: tests.join(" "),
+            input: tests.python.join(" "),
             device: finding.device.clone(),
-            reason: "the fix brought it or changed it; `run --workload` runs it on both artifacts"
-                .to_owned(),
+            reason: format!(
+                "the fix brought it or changed it; `run --workload` runs it on both artifacts{also}"
+            ),
         });
     }
     Ok(Suggested { bug: bug.id.clone(), answer: finding.answer, suggestions: found, none })

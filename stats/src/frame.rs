@@ -1,6 +1,7 @@
 //! Results as files: CSV and Parquet, in and out.
 
-use crate::input::{Evaluation, InputError, Results};
+use crate::group::Group;
+use crate::input::{Evaluation, InputError, Results, RunRow};
 use crate::intake::Intake;
 use crate::read_csv::{self, EVALUATION, Layout, RUN, SEED};
 use polars::prelude::*;
@@ -11,6 +12,8 @@ use std::path::Path;
 
 /// Rows of a Parquet file that are taken at a time.
 const PART: usize = 1 << 19;
+/// Rows of a CSV file that are written at a time.
+const OUT: usize = 1 << 14;
 
 impl Results {
     /// Reads a file with one row a run: Parquet if it begins as Parquet files do, CSV otherwise.
@@ -66,7 +69,17 @@ impl Results {
     /// # Errors
     /// A path that cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), InputError> {
-        write_whole(path, &self.csv()?)
+        let name = path.display().to_string();
+        let mut failed = None;
+        let written = study::files::write_with(path, |out| {
+            self.csv_to(out).map_err(|error| {
+                let text = error.to_string();
+                failed = Some(error);
+                std::io::Error::other(text)
+            })
+        });
+        let io = |error| failed.unwrap_or(InputError::Io { source_name: name, error });
+        written.map_err(io)
     }
 
     /// The bytes that [`Results::write_csv`] writes.
@@ -74,11 +87,34 @@ impl Results {
     /// # Errors
     /// None that is expected.
     pub fn csv(&self) -> Result<Vec<u8>, InputError> {
-        let path = Path::new("the results as CSV");
         let mut bytes = Vec::new();
-        let mut frame = self.frame(path)?;
-        CsvWriter::new(&mut bytes).finish(&mut frame).map_err(|error| unwritable(path, &error))?;
+        self.csv_to(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Writes what [`Results::csv`] gives, a part of the rows at a time: the rows of a large study
+    /// need not be in memory twice.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn csv_to(&self, out: &mut dyn Write) -> Result<(), InputError> {
+        self.csv_in_parts(out, OUT)
+    }
+
+    fn csv_in_parts(&self, out: &mut dyn Write, part: usize) -> Result<(), InputError> {
+        let path = Path::new("the results as CSV");
+        let mut rows = self.rows().peekable();
+        let mut first = true;
+        while first || rows.peek().is_some() {
+            let some: Vec<RunRow> = rows.by_ref().take(part).collect();
+            let mut frame = self.frame(&some, path)?;
+            CsvWriter::new(&mut *out)
+                .include_header(first)
+                .finish(&mut frame)
+                .map_err(|error| unwritable(path, &error))?;
+            first = false;
+        }
+        Ok(())
     }
 
     /// Writes all runs as Parquet, like [`Results::write_csv`].
@@ -87,23 +123,26 @@ impl Results {
     /// A path that cannot be written.
     pub fn write_parquet(&self, path: &Path) -> Result<(), InputError> {
         let mut bytes = Vec::new();
-        let mut frame = self.frame(path)?;
+        let rows: Vec<RunRow> = self.rows().collect();
+        let mut frame = self.frame(&rows, path)?;
         ParquetWriter::new(&mut bytes)
             .with_compression(ParquetCompression::Uncompressed)
             .finish(&mut frame)
             .map_err(|error| unwritable(path, &error))?;
-        write_whole(path, &bytes)
+        let name = path.display().to_string();
+        study::files::write_whole(path, &bytes)
+            .map_err(|error| InputError::Io { source_name: name, error })
     }
 
-    fn frame(&self, path: &Path) -> Result<DataFrame, InputError> {
-        let rows: Vec<_> = self.rows().collect();
+    /// Some rows as a frame, with the columns that all rows together have.
+    fn frame(&self, rows: &[RunRow], path: &Path) -> Result<DataFrame, InputError> {
         let text = |f: &dyn Fn(usize) -> String| (0..rows.len()).map(f).collect::<Vec<String>>();
         let mut columns = vec![
             Column::new("bug".into(), text(&|i| rows[i].bug.clone())),
             Column::new("evaluation".into(), text(&|i| rows[i].evaluation.to_string())),
             Column::new("run".into(), rows.iter().map(|row| row.run).collect::<Vec<u32>>()),
         ];
-        if rows.iter().any(|row| row.seed.is_some()) {
+        if self.groups().any(Group::has_seeds) {
             let seeds: Vec<Option<u64>> = rows.iter().map(|row| row.seed).collect();
             columns.push(Column::new("seed".into(), seeds));
         }
@@ -112,13 +151,17 @@ impl Results {
                 rows.iter().map(|row| row.metrics.get(name).copied()).collect();
             columns.push(Column::new(name.as_str().into(), values));
         }
-        if rows.iter().any(|row| !row.fingerprints.is_empty()) {
+        if self.groups().any(Group::has_fingerprints) {
             columns.push(Column::new(
                 "fingerprints".into(),
                 text(&|i| rows[i].fingerprints.join(";")),
             ));
         }
         DataFrame::new(rows.len(), columns).map_err(|error| unwritable(path, &error))
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.bugs.values().flat_map(std::collections::BTreeMap::values)
     }
 }
 
@@ -127,24 +170,6 @@ fn unwritable(path: &Path, error: &PolarsError) -> InputError {
         source_name: path.display().to_string(),
         error: std::io::Error::other(error.to_string()),
     }
-}
-
-/// Writes a file whole: a temporary file beside it, flushed to disk, then renamed.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let attempt = || {
-        let mut file = File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    attempt().map_err(|error| {
-        // The part may not exist; the error that counts is the one at hand.
-        drop(std::fs::remove_file(&part));
-        InputError::Io { source_name: path.display().to_string(), error }
-    })
 }
 
 fn first_line(text: &str) -> String {
@@ -274,6 +299,34 @@ impl Cells {
         match self {
             Cells::Unsigned(cells) => Ok(cells.get(row)),
             _ => self.text(row).map_or(Ok(None), |text| read_csv::whole(&text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn rows_written_in_parts_are_the_rows_written_at_once() {
+        let row = |run: u32| RunRow {
+            bug: format!("pr{}", run / 4),
+            evaluation: if run % 4 < 2 { Evaluation::Buggy } else { Evaluation::Corrected },
+            run: run % 2,
+            // Whether there is such a column must not depend on the part at hand.
+            seed: (run == 1).then_some(7),
+            metrics: BTreeMap::from([("accuracy".to_owned(), 0.1 + f64::from(run) / 3.0)]),
+            fingerprints: if run == 18 { vec!["a".into(), "b".into()] } else { vec![] },
+        };
+        let results = Results::from_rows((0..20).map(row).collect()).unwrap();
+        let whole = String::from_utf8(results.csv().unwrap()).unwrap();
+        assert_eq!(whole.lines().count(), 21);
+        assert!(whole.starts_with("bug,evaluation,run,seed,accuracy,fingerprints\n"), "{whole}");
+        for part in [1, 2, 7, 19, 20, 21] {
+            let mut parts = Vec::new();
+            results.csv_in_parts(&mut parts, part).unwrap();
+            assert_eq!(String::from_utf8(parts).unwrap(), whole, "{part} rows at a time");
         }
     }
 }

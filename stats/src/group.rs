@@ -1,5 +1,7 @@
 //! The runs of one side of one bug.
 
+use crate::fingerprint::Fingerprint;
+
 /// The runs of one side of one bug, in the order of their index.
 ///
 /// Lists that no run has anything for stay empty: of ten million runs, they would be most of it.
@@ -9,7 +11,7 @@ pub(crate) struct Group {
     /// One list a metric, NaN where missing.
     pub(crate) values: Vec<Vec<f64>>,
     seeds: Vec<Option<u64>>,
-    fingerprints: Vec<Vec<String>>,
+    fingerprints: Vec<Box<[Fingerprint]>>,
     rows: Vec<u32>,
 }
 
@@ -25,15 +27,15 @@ impl Group {
         row: usize,
         run: u32,
         seed: Option<u64>,
-        fingerprints: Vec<String>,
+        fingerprints: Vec<Fingerprint>,
     ) {
         if seed.is_some() || !self.seeds.is_empty() {
             self.seeds.resize(self.runs.len(), None);
             self.seeds.push(seed);
         }
         if !fingerprints.is_empty() || !self.fingerprints.is_empty() {
-            self.fingerprints.resize(self.runs.len(), Vec::new());
-            self.fingerprints.push(fingerprints);
+            self.fingerprints.resize(self.runs.len(), Box::default());
+            self.fingerprints.push(fingerprints.into());
         }
         self.runs.push(run);
         // More rows than that do not fit into memory.
@@ -46,8 +48,13 @@ impl Group {
     }
 
     /// The digests of a run; none if unknown.
-    pub(crate) fn fingerprints(&self, index: usize) -> &[String] {
-        self.fingerprints.get(index).map_or(&[], Vec::as_slice)
+    pub(crate) fn fingerprints(&self, index: usize) -> &[Fingerprint] {
+        self.fingerprints.get(index).map_or(&[], |digests| digests)
+    }
+
+    /// Whether any run has a seed.
+    pub(crate) fn has_seeds(&self) -> bool {
+        self.seeds.iter().any(Option::is_some)
     }
 
     /// Whether any run has digests.

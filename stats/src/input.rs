@@ -212,7 +212,8 @@ impl Results {
                 }
             }
             let RunRow { bug, evaluation, run, seed, fingerprints, .. } = row;
-            intake.push(&bug, evaluation, run, seed, fingerprints)?;
+            let fingerprints = fingerprints.iter().map(|digest| digest.as_str().into());
+            intake.push(&bug, evaluation, run, seed, fingerprints.collect())?;
         }
         intake.finish()
     }
@@ -233,7 +234,11 @@ impl Results {
                         .filter(|(_, values)| !values[index].is_nan())
                         .map(|(name, values)| (name.clone(), values[index]))
                         .collect(),
-                    fingerprints: group.fingerprints(index).to_vec(),
+                    fingerprints: group
+                        .fingerprints(index)
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
                 })
             })
         })

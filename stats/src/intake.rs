@@ -1,5 +1,6 @@
 //! Rows to groups, whatever they are read from: what may stay, what is left out, what is refused.
 
+use crate::fingerprint::Fingerprint;
 use crate::group::Group;
 use crate::input::{Evaluation, InputError, Results};
 use crate::options::OUTCOMES;
@@ -108,7 +109,7 @@ impl Intake {
         evaluation: Evaluation,
         run: u32,
         seed: Option<u64>,
-        fingerprints: Vec<String>,
+        fingerprints: Vec<Fingerprint>,
     ) -> Result<(), InputError> {
         if bug.trim().is_empty() {
             return Err(self.cell("bug", bug, "the name of a bug"));

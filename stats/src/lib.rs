@@ -19,6 +19,7 @@ pub mod counting;
 pub mod effect;
 pub mod equivalence;
 pub mod figures;
+mod fingerprint;
 mod frame;
 mod group;
 pub mod input;

@@ -1,5 +1,6 @@
 //! Results from CSV, one row at a time: ten million rows take no more memory than their numbers.
 
+use crate::fingerprint::Fingerprint;
 use crate::input::{Evaluation, InputError, Results};
 use crate::intake::{Intake, shortened};
 use csv::ByteRecord;
@@ -139,10 +140,10 @@ fn take(intake: &mut Intake, layout: &Layout, record: &ByteRecord) -> Result<(),
     intake.push(bug, evaluation, run, seed, digests)
 }
 
-pub(crate) fn split_digests(text: &str) -> Vec<String> {
+pub(crate) fn split_digests(text: &str) -> Vec<Fingerprint> {
     match text.trim() {
         "" => Vec::new(),
-        text => text.split(';').map(|digest| digest.trim().to_owned()).collect(),
+        text => text.split(';').map(|digest| digest.trim().into()).collect(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use study::store::EpochRecord;
 use study::{RunKey, Store, StoreError};
 
+use crate::fingerprint::Fingerprint;
 use crate::input::{Evaluation, InputError, Results, RunRow};
 use crate::intake::Intake;
 
@@ -31,6 +32,14 @@ pub struct StudyResults {
     pub invalid: BTreeMap<String, BTreeMap<Evaluation, String>>,
     /// Bugs whose two artifacts are the same byte for byte.
     pub identical: BTreeSet<String>,
+}
+
+impl StudyResults {
+    /// Of a study in which nothing has run.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { results: Results::none(), invalid: BTreeMap::new(), identical: BTreeSet::new() }
+    }
 }
 
 /// Reads the finished runs of the active experiments: test metrics, seconds, and as fingerprints
@@ -135,7 +144,7 @@ struct Row {
     run: u32,
     seed: Option<u64>,
     metrics: Vec<(usize, f64)>,
-    fingerprints: Vec<String>,
+    fingerprints: Vec<Fingerprint>,
 }
 
 impl Runs {
@@ -160,7 +169,7 @@ impl Runs {
                 if epoch.run == run {
                     seconds += epoch.seconds;
                     loss = epoch.loss;
-                    row.fingerprints.push(epoch.digest);
+                    row.fingerprints.push(epoch.digest.as_str().into());
                 }
             }
             while let Some(metric) = metrics.next_if(|metric| metric.run <= run) {
@@ -171,7 +180,7 @@ impl Runs {
             }
             while let Some((of, _, digest)) = predictions.next_if(|(of, ..)| *of <= run) {
                 if of == run {
-                    row.fingerprints.push(digest);
+                    row.fingerprints.push(digest.as_str().into());
                 }
             }
             row.metrics.push((self.name("seconds"), seconds));

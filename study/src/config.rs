@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::design::Design;
 use crate::{
-    BugId, Challenge, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy, SlurmPolicy, Strategy,
+    BugId, Challenge, DockerPolicy, Hyperparameters, ModelSpec, NightlyPolicy, SeedPolicy,
+    SlurmPolicy, Strategy,
 };
 
 /// Why `study.toml` cannot be used.
@@ -81,6 +82,9 @@ pub struct StudyConfig {
     /// How runs become jobs of a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slurm: Option<SlurmPolicy>,
+    /// The Docker hosts that share the runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker: Option<DockerPolicy>,
     /// Planted faults: the positive controls.
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -405,6 +409,9 @@ impl StudyConfig {
             return complain(key, found, expected);
         }
         if let Some(Err((key, found, expected))) = self.slurm.as_ref().map(SlurmPolicy::check) {
+            return complain(key, found, expected);
+        }
+        if let Some(Err((key, found, expected))) = self.docker.as_ref().map(DockerPolicy::check) {
             return complain(key, found, expected);
         }
         if !self.framework.tag_pattern.contains("{version}") {

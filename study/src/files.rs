@@ -2,7 +2,7 @@
 //! and the folder synced, so that a crash leaves the old content or the new.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -12,13 +12,27 @@ use sha2::{Digest, Sha256};
 /// # Errors
 /// Whatever the file system says; `path` is then as it was.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_with(path, |out| out.write_all(content))
+}
+
+/// Writes to `path` what `content` writes, piece by piece, making the folders it needs.
+///
+/// # Errors
+/// What `content` or the file system says; `path` is then as it was.
+pub fn write_with<E: From<io::Error>>(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     fs::create_dir_all(folder)?;
     let mut temporary = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
-    temporary.write_all(content)?;
+    let mut out = BufWriter::with_capacity(1 << 16, &mut temporary);
+    content(&mut out)?;
+    out.flush()?;
+    drop(out);
     // Temporary files are private; a study's files are for everyone who can read the study.
     #[cfg(unix)]
     {
@@ -27,7 +41,8 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     }
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|e| e.error)?;
-    sync_folder(folder)
+    sync_folder(folder)?;
+    Ok(())
 }
 
 /// Makes the names in a folder durable.

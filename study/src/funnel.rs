@@ -1,5 +1,6 @@
 //! The funnel: how many bugs came through each step, and why each of the others did not.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -81,7 +82,7 @@ impl Funnel {
 /// # Errors
 /// If the store cannot be read.
 pub fn count(
-    corpus: &[Bug],
+    corpus: &[impl Borrow<Bug>],
     choices: &[Choice],
     store: &Store,
     blind: &BTreeMap<BugId, String>,
@@ -96,7 +97,7 @@ pub fn count(
     let identical = store.identical_pairs()?;
 
     let mut funnel = Funnel { mined: corpus.len(), ..Funnel::default() };
-    for bug in corpus {
+    for bug in corpus.iter().map(Borrow::borrow) {
         let lose = |losses: &mut Vec<Loss>, reason: String| {
             losses.push(Loss { bug: bug.id.clone(), reason });
         };

@@ -16,6 +16,9 @@ pub struct OwnTests {
     pub verdict: Verdict,
     /// Why, in a sentence or two.
     pub reason: String,
+    /// Runs of each side that were asked for.
+    #[serde(default)]
+    pub runs: u32,
     /// Pairs of runs, one a seed.
     pub pairs: u32,
     /// Pairs in which every outcome and every value is the same.

@@ -62,6 +62,29 @@ pub fn call(arguments: &[&str]) -> Told {
     Told::of(program(arguments).output().unwrap())
 }
 
+/// Packs a study twice and checks the pack; looks and own tests that `check` concluded again.
+pub fn packed_and_checked(study: &TestStudy) -> (Value, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+    for file in [&one, &other] {
+        study.call(&["pack", "-o", file.to_str().unwrap()]).expect(&[0]);
+    }
+    let bytes = |file: &Path| std::fs::read(file).unwrap();
+    assert!(bytes(&one) == bytes(&other), "packed twice, the bytes are not the same");
+    let told = call(&["--format", "json", "check", one.to_str().unwrap()]).expect(&[0]).json();
+    (told["looks"].clone(), told["own_tests"].clone())
+}
+
+/// Packing is refused, since something that was concluded does not follow from the runs; why.
+pub fn refused_pack(study: &TestStudy) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.pack");
+    study.call(&["stats"]).expect(&[0]);
+    let told = study.call(&["pack", "-o", file.to_str().unwrap()]).expect(&[1, 2]);
+    assert!(!file.exists(), "what does not agree gets no name");
+    told.err
+}
+
 /// A study in a folder of its own.
 pub struct TestStudy {
     folder: tempfile::TempDir,
@@ -110,6 +133,24 @@ impl TestStudy {
         let mut command = program(&["--study", self.path().to_str().unwrap()]);
         command.args(arguments);
         command
+    }
+}
+
+impl Drop for TestStudy {
+    /// Takes the study's names from the images that it held.
+    fn drop(&mut self) {
+        if !self.path().join("toolchains.lock").is_file() {
+            return;
+        }
+        let Ok(study) = study::Study::open(&self.path()) else { return };
+        let reference = format!("reference=reproduceml/held:{}-*", builder::study_mark(&study));
+        let list = Command::new("docker")
+            .args(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &reference])
+            .output();
+        let names = list.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        for name in names.unwrap_or_default().lines() {
+            let _ = Command::new("docker").args(["rmi", name]).output();
+        }
     }
 }
 

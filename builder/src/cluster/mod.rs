@@ -126,7 +126,7 @@ pub(crate) async fn make_all(
     let likely = JobFolder(order::root(shop.study).join("first"));
     let work = yard.work(&likely, &first);
     let (cluster, found) =
-        Cluster::start(yard.setup(), &work, |folder| keep.contains(folder)).await?;
+        Cluster::start(yard.setup()?, &work, |folder| keep.contains(folder)).await?;
     let say = |text: String| (shop.progress)(Event::Cluster(text));
     if found.cancelled > 0 {
         say(format!("{} jobs of a call that was killed were cancelled", found.cancelled));
@@ -157,12 +157,12 @@ pub(crate) fn preview(
     plan: &Plan,
     nodes: &ClusterOptions,
     done: &BTreeMap<ArtifactId, Done>,
-) -> Option<String> {
+) -> Result<Option<String>, BuildError> {
     let rounds = open_chains(plan, done);
     let chains = rounds.iter().flatten().count();
-    let first = rounds.iter().flatten().next()?;
+    let Some(first) = rounds.iter().flatten().next() else { return Ok(None) };
     let yard = Yard { shop, store, plan, nodes, left: Mutex::default() };
-    let setup = yard.setup();
+    let setup = yard.setup()?;
     let folder = JobFolder(order::root(shop.study).join("FOLDER"));
     let slurm::Preview { options, script } = slurm::preview(&setup, &yard.work(&folder, first));
     let kept = match nodes.policy.same {
@@ -170,26 +170,27 @@ pub(crate) fn preview(
         study::SameHardware::Node => ", kept on one node for each bug",
         study::SameHardware::Any => "",
     };
-    Some(format!(
+    Ok(Some(format!(
         "{chains} jobs named {}{kept}, one for each pair. The first:\nsbatch {}\n{script}",
         setup.name,
         options.join(" "),
-    ))
+    )))
 }
 
 impl Yard<'_> {
-    fn setup(&self) -> Setup {
+    fn setup(&self) -> Result<Setup, BuildError> {
         let study = self.shop.study;
-        let begun = self.plan.wants.iter().filter(|want| is_there(study, &want.job));
-        Setup {
+        // Of all bugs, also those that this call leaves alone: their record is kept with theirs.
+        let built = self.store.builds()?.into_iter().filter(|(_, _, record)| record.is_built());
+        Ok(Setup {
             stage: Stage::Build,
             policy: self.nodes.policy.clone(),
             study: study.root().to_owned(),
             folder: order::root(study),
             root: order::root(study),
             name: format!("reproduceml-build-{}", layout::study_mark(study)),
-            begun: begun.map(|want| want.bug.to_string()).collect(),
-        }
+            begun: built.map(|(bug, _, _)| bug.to_string()).collect(),
+        })
     }
 
     /// The framework's clone, by a path that holds on nodes too.

@@ -117,6 +117,24 @@ learning_rate = 0.1
 seed_policy = "per-run"
 "#;
 
+impl Drop for Lab {
+    /// Takes the study's names from the images that it held.
+    fn drop(&mut self) {
+        if !builder::lock_file(&self.study).is_file() {
+            return;
+        }
+        let reference =
+            format!("reference=reproduceml/held:{}-*", builder::study_mark(&self.study));
+        let list = std::process::Command::new("docker")
+            .args(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &reference])
+            .output();
+        let names = list.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        for name in names.unwrap_or_default().lines() {
+            let _ = std::process::Command::new("docker").args(["rmi", name]).output();
+        }
+    }
+}
+
 impl Lab {
     pub fn new() -> Self {
         Self::with("", "")

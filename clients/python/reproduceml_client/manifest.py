@@ -14,8 +14,9 @@ A JSON object:
     nondeterministic_operations
                operations met that have no deterministic implementation
     artifact   the framework under test, its libraries, the planted fault
+    process    the Docker host it ran on, where there are several; absent otherwise
 
-Both sides of a bug must agree in all but `artifact`.
+Both sides of a bug must agree in all but `artifact` and `process`.
 """
 
 import os
@@ -35,6 +36,7 @@ _PACKAGE = re.compile(r"^(.+?)-([^-]+?)(?:-py[0-9.]+)?\.(?:dist-info|egg-info)$"
 def collect(run, about_model, fault):
     """The manifest of a `train.Run` that has trained."""
     job, framework = run.job, run.framework
+    host = os.environ.get("REPRODUCEML_HOST")
     mine, others = libraries(run.site)
     my_versions, other_versions = loaded.versions(run.site)
     seeded = [entry for entry in run.controls if entry["name"].startswith("seed ")]
@@ -54,6 +56,7 @@ def collect(run, about_model, fault):
                  "order_of_use": list(run.arrays)},
         "controls": run.controls,
         "nondeterministic_operations": framework.nondeterministic_operations(),
+        **({"process": {"host": host}} if host else {}),
         "artifact": {"digest": os.environ.get("REPRODUCEML_ARTIFACT_DIGEST"),
                      "framework": framework.version(), "libraries": mine,
                      "loaded": my_versions, "fault": fault},

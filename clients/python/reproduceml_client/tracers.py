@@ -10,6 +10,8 @@ import ctypes
 import os
 import sys
 
+from . import kernels
+
 
 class PythonCalls:
     """Which Python functions of a package ran, and which built-in functions were called.
@@ -163,17 +165,22 @@ class Tracer:
     def result(self):
         """The recorded part of the trace."""
         executed, known = self.python.functions(self.module)
-        operators, nodes, kernels, complete, all_operators = self.recorded()
+        operators, nodes, dispatched, complete, all_operators = self.recorded()
         return {
             "version": str(getattr(self.module, "__version__", "unknown")),
-            "operators": sorted(operators), "nodes": sorted(nodes), "kernels": sorted(kernels),
+            "operators": sorted(operators), "nodes": sorted(nodes), "kernels": sorted(dispatched),
             "complete": complete, "functions": executed,
             "builtins": sorted({name for home, name in self.python.builtins
                                 if home.lstrip("_") == self.package or home == "None"}),
             "modules": imported_files(self.module),
             "known": {"operators": sorted(all_operators), "functions": known,
-                      "builtins": built_in_names(self.module)},
+                      "builtins": built_in_names(self.module),
+                      "kernels": sorted(self.known_kernels())},
         }
+
+    def known_kernels(self):
+        """The kernels that the framework's libraries bring, by their own names."""
+        return set()
 
     def recorded(self):
         """(operators, autograd nodes, kernels, whether nothing is missing, known operators)."""
@@ -184,7 +191,8 @@ EVALUATE = "autograd::engine::evaluate_function: "
 
 
 class PyTorch(Tracer):
-    """The autograd profiler hears every operator that goes through the dispatcher.
+    """The autograd profiler hears every operator that goes through the dispatcher, and since 1.8
+    the kernels that a GPU ran.
 
     Before 1.7 it heard those alone that are called with gradients in mind; such a trace says
     that it is not complete. The profiler then also had no `aten::` before the names.
@@ -212,8 +220,8 @@ class PyTorch(Tracer):
 
         original = self._backward
         torch.Tensor.backward = backward
-        options = {"use_cuda": True} if self.device == "cuda" else {}
-        self._profile = torch.autograd.profiler.profile(**options)
+        profile = torch.autograd.profiler.profile
+        self._profile = profile(**kernels.options(profile, self.device))
         self._profile.__enter__()
 
     def stop(self):
@@ -221,13 +229,11 @@ class PyTorch(Tracer):
         self.module.Tensor.backward = self._backward
 
     def recorded(self):
-        operators, nodes, kernels = set(), set(self._walked), set()
+        operators, nodes = set(), set(self._walked)
         events = self._profile.function_events
         prefixed = any(event.name.startswith("aten::") for event in events)
         for event in events:
             name = event.name
-            for kernel in getattr(event, "kernels", None) or ():
-                kernels.add(kernel.name)
             if name.startswith(EVALUATE):
                 nodes.add(name[len(EVALUATE):])
             elif "::" not in name and "Backward" in name:
@@ -238,7 +244,11 @@ class PyTorch(Tracer):
                 operators.add("aten::" + name)
         schemas = getattr(self.module._C, "_jit_get_all_schemas", None)
         known = {schema.name for schema in schemas()} if schemas is not None else set()
-        return operators, nodes, kernels, prefixed and bool(known), known
+        heard = kernels.dispatched(events) if self.device == "cuda" else set()
+        return operators, nodes, heard, prefixed and bool(known), known
+
+    def known_kernels(self):
+        return kernels.known(self.module) if self.device == "cuda" else set()
 
 
 class TinyNN(Tracer):

@@ -13,8 +13,7 @@ use crate::model::{
 pub(super) fn study(app: &App, snapshot: &Snapshot) -> Result<Value, Problem> {
     let config = serde_json::to_value(&app.study.config).map_err(Problem::internal)?;
     let mut toolchains: Vec<(&str, &str, &str)> = snapshot
-        .builds
-        .iter()
+        .all_builds()
         .map(|(_, _, r)| (r.toolchain.as_str(), r.toolchain_digest.as_str(), r.image.as_str()))
         .collect();
     toolchains.sort_unstable();

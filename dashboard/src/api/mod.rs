@@ -83,7 +83,7 @@ async fn table(
         let file = format!("{}-{name}", app.study.config.study.name);
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let file: String = file.chars().map(|c| if plain(c) { c } else { '-' }).collect();
-        records::answer(&records, form, app.config.parquet.as_ref(), more, &file)
+        records::answer(records, form, app.config.parquet.as_ref(), more, &file)
     });
     made.await.unwrap_or_else(Problem::json)
 }
@@ -251,15 +251,20 @@ async fn tests(State(app): Shared, headers: HeaderMap, RawQuery(query): RawQuery
     table(app, headers, query, "tests", work).await
 }
 
+/// The analysis as `stats` wrote it: of a large study too much to be kept in memory.
 async fn analysis(State(app): Shared) -> Response {
-    json(app, |app| {
-        let snapshot = app.snapshot()?;
-        let analysis = snapshot.files.analysis.as_ref();
-        analysis.map(|analysis| analysis.whole.clone()).ok_or_else(|| {
-            Problem::missing("the study has not been analysed; `reproduceml stats` does it")
-        })
-    })
-    .await
+    let read = app.work(|app| {
+        // A damaged file is named on every page; here it is no answer.
+        if app.snapshot()?.files.analysis.is_none() {
+            let text = "the study has not been analysed; `reproduceml stats` does it";
+            return Err(Problem::missing(text));
+        }
+        std::fs::read(app.study.analysis_file()).map_err(Problem::internal)
+    });
+    match read.await {
+        Ok(bytes) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(problem) => problem.json(),
+    }
 }
 
 async fn compare(State(app): Shared, RawQuery(query): RawQuery) -> Response {

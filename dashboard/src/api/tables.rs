@@ -149,7 +149,7 @@ pub(super) fn builds(snapshot: &Snapshot) -> Records {
         ("fault", Text),
         ("seconds", Number),
     ]);
-    for (bug, evaluation, record) in &snapshot.builds {
+    for (bug, evaluation, record) in snapshot.all_builds() {
         let (status, class, line, content, bytes) = match &record.status {
             ArtifactStatus::Built { content, bytes } => {
                 ("built", Cell::Null, Cell::Null, Cell::text(content), Cell::count(*bytes))
@@ -231,7 +231,7 @@ pub(super) fn runs(store: &Store, of: &[&ExperimentState]) -> Result<Records, Pr
     let mut sides = Vec::new();
     let mut names = BTreeSet::new();
     for state in of {
-        let id = state.experiment.id();
+        let id = &state.id;
         let mut metrics: BTreeMap<(u32, String), f64> = BTreeMap::new();
         for point in store.metric_points(&id)?.into_iter().filter(|point| point.split == "test") {
             names.insert(point.name.clone());
@@ -294,7 +294,7 @@ pub(super) fn epochs(store: &Store, of: &[&ExperimentState]) -> Result<Records, 
         ("digest", Text),
     ]);
     for state in of {
-        let id = state.experiment.id();
+        let id = &state.id;
         for point in store.epoch_points(&id)? {
             table.rows.push(vec![
                 Cell::text(&state.experiment.bug),

@@ -1,10 +1,12 @@
-//! What `stats` wrote: `stats/analysis.json`, of which this reads what it shows and keeps the
-//! rest as it is.
+//! What `stats` wrote: `stats/analysis.json`, of which this reads what it shows.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+
+/// The kind of comparisons of an artifact with itself.
+pub(crate) const CONTROL: &str = "aa";
 
 /// The analysis.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,8 +22,16 @@ pub(crate) struct Analysis {
     pub notes: Vec<String>,
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Where each bug's verdicts and tests are.
     #[serde(skip)]
-    pub whole: Value,
+    places: HashMap<String, Places>,
+}
+
+/// The places of what belongs to one bug.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    verdicts: Vec<usize>,
+    tests: Vec<usize>,
 }
 
 /// One comparison's conclusion.
@@ -108,23 +118,35 @@ impl Analysis {
         let odd = |error: serde_json::Error| {
             format!("{}: {error}; write it anew with `reproduceml stats`", path.display())
         };
-        let whole: Value = serde_json::from_str(&text).map_err(odd)?;
         let mut analysis: Self = serde_json::from_str(&text).map_err(odd)?;
-        analysis.whole = whole;
+        for (at, entry) in analysis.verdicts.iter().enumerate() {
+            analysis.places.entry(entry.bug.clone()).or_default().verdicts.push(at);
+        }
+        for (at, test) in analysis.tests.iter().enumerate() {
+            analysis.places.entry(test.bug.clone()).or_default().tests.push(at);
+        }
         Ok(Some(analysis))
     }
 
-    /// The conclusion about a bug's comparison of a kind (`bug`, `artificial`, `aa`); any without.
-    pub fn verdict(&self, bug: &str, kind: Option<&str>) -> Option<&VerdictEntry> {
-        let mut of = self.verdicts.iter().filter(|entry| entry.bug == bug);
-        match kind {
-            Some(kind) => of.find(|entry| entry.kind == kind),
-            None => of.min_by_key(|entry| entry.kind == "aa"),
-        }
+    /// The conclusion about a bug's comparison of a kind (`bug`, `artificial`, `aa`).
+    pub fn verdict(&self, bug: &str, kind: &str) -> Option<&VerdictEntry> {
+        self.verdicts_of(bug).find(|entry| entry.kind == kind)
+    }
+
+    /// The conclusion about a bug. What an artifact shows against itself is none.
+    pub fn verdict_of(&self, bug: &str) -> Option<&VerdictEntry> {
+        self.verdicts_of(bug).find(|entry| entry.kind != CONTROL)
+    }
+
+    fn verdicts_of(&self, bug: &str) -> impl Iterator<Item = &VerdictEntry> {
+        let places = self.places.get(bug).map_or(&[][..], |places| &places.verdicts);
+        places.iter().filter_map(|at| self.verdicts.get(*at))
     }
 
     /// The tests of a bug's comparison.
-    pub fn tests<'a>(&'a self, bug: &'a str, kind: &'a str) -> impl Iterator<Item = &'a Test> {
-        self.tests.iter().filter(move |test| test.bug == bug && test.kind == kind)
+    pub fn tests<'a>(&'a self, bug: &str, kind: &'a str) -> impl Iterator<Item = &'a Test> {
+        let places = self.places.get(bug).map_or(&[][..], |places| &places.tests);
+        let of = places.iter().filter_map(|at| self.tests.get(*at));
+        of.filter(move |test| test.kind == kind)
     }
 }

@@ -3,12 +3,13 @@
 use study::{ArtifactStatus, BugId};
 
 use super::Snapshot;
+use super::analysis::CONTROL;
 use super::labels::{Answers, criteria_of};
 
 /// Something to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attention {
-    /// `build`, `run`, `invalid`, `labels` or `file`.
+    /// `build`, `run`, `invalid`, `control`, `labels` or `file`.
     pub kind: &'static str,
     pub bug: Option<BugId>,
     pub what: String,
@@ -30,7 +31,11 @@ pub(crate) fn attention(snapshot: &Snapshot) -> Vec<Attention> {
         });
     }
     let mut add = |kind, bug: &BugId, what: String, why: &str, anchor: &str| {
-        let link = format!("/bugs/{bug}#{anchor}");
+        // What was planned beside a bug's own comparison is on a page of its own.
+        let link = match kind {
+            "control" => format!("/bugs/{bug}?pair={CONTROL}#{anchor}"),
+            _ => format!("/bugs/{bug}#{anchor}"),
+        };
         found.push(Attention { kind, bug: Some(bug.clone()), what, why: why.to_owned(), link });
     };
     for state in snapshot.experiments.iter().filter(|state| state.active) {
@@ -40,13 +45,15 @@ pub(crate) fn attention(snapshot: &Snapshot) -> Vec<Attention> {
         }
     }
     for entry in snapshot.files.analysis.iter().flat_map(|analysis| &analysis.verdicts) {
-        if entry.verdict == "invalid"
-            && let Ok(bug) = BugId::new(entry.bug.clone())
-        {
+        let Ok(bug) = BugId::new(entry.bug.clone()) else { continue };
+        if entry.verdict == "invalid" {
             add("invalid", &bug, "no sound verdict".into(), &entry.reason, "verdict");
+        } else if entry.verdict == "different" && entry.kind == CONTROL {
+            let what = "the corrected artifact differs from itself";
+            add("control", &bug, what.into(), &entry.reason, "verdict");
         }
     }
-    for (bug, evaluation, record) in &snapshot.builds {
+    for (bug, evaluation, record) in snapshot.all_builds() {
         if let ArtifactStatus::Failed { class, line } = &record.status {
             add("build", bug, format!("{evaluation}: {class}"), line, "artifacts");
         }

@@ -1,6 +1,7 @@
 //! One bug with what became of it, as lists show it and filters see it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use study::own_tests::OwnTests;
 use study::reach::Reached;
@@ -64,7 +65,7 @@ impl LabelState {
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub place: usize,
-    pub bug: Bug,
+    pub bug: Arc<Bug>,
     pub labels: LabelState,
     /// Criteria that the raters together answer with yes.
     pub holds: Vec<String>,
@@ -90,9 +91,9 @@ pub(crate) struct Row {
 impl Row {
     pub fn new(
         place: usize,
-        bug: &Bug,
+        bug: &Arc<Bug>,
         files: &Files,
-        builds: &[(Evaluation, &ArtifactRecord)],
+        builds: &[(Evaluation, ArtifactRecord)],
         experiments: &[&ExperimentState],
         lost: Option<&(&'static str, &str)>,
         choices: &HashMap<&BugId, &Choice>,
@@ -120,7 +121,7 @@ impl Row {
             BuildState::Partial
         };
         let analysis = files.analysis.as_ref();
-        let verdict = analysis.and_then(|analysis| analysis.verdict(bug.id.as_str(), None));
+        let verdict = analysis.and_then(|analysis| analysis.verdict_of(bug.id.as_str()));
         let sum = |of: fn(&ExperimentState) -> u32| experiments.iter().map(|e| of(e)).sum();
         let mut searched = format!("{} {} {}", bug.id, bug.section.join(" "), bug.text);
         for file in &bug.files {
@@ -130,7 +131,7 @@ impl Row {
         let _ = choices;
         Self {
             place,
-            bug: bug.clone(),
+            bug: Arc::clone(bug),
             labels,
             holds,
             build,

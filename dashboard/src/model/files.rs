@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use study::corpus::CorpusError;
@@ -20,7 +21,7 @@ pub(crate) type Stamps = Vec<Option<(SystemTime, u64)>>;
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     pub stamps: Stamps,
-    pub corpus: Vec<Bug>,
+    pub corpus: Vec<Arc<Bug>>,
     pub choices: Vec<Choice>,
     pub labels: Labels,
     pub analysis: Option<Analysis>,
@@ -59,7 +60,7 @@ impl Files {
     pub fn read(study: &Study, stamps: Stamps) -> Self {
         let mut files = Self { stamps, ..Self::default() };
         match study.corpus() {
-            Ok(corpus) => files.corpus = corpus,
+            Ok(corpus) => files.corpus = corpus.into_iter().map(Arc::new).collect(),
             Err(StudyError::Corpus(CorpusError::Missing { .. })) => {}
             Err(error) => files.problems.push(error.to_string()),
         }

@@ -11,16 +11,17 @@ mod manifest;
 mod pair;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use study::funnel::{self, Funnel};
 use study::selection::Choice;
 use study::store::{ExperimentState, RunState};
-use study::{ArtifactRecord, Bug, BugId, Evaluation, Store, Study};
+use study::{ArtifactRecord, Bug, BugId, Evaluation, ExperimentId, Store, Study};
 
 use crate::error::Problem;
 
-pub(crate) use analysis::{Interval, Rate, Test, VerdictEntry};
+pub(crate) use analysis::{CONTROL, Interval, Rate, Test, VerdictEntry};
 pub(crate) use attention::{Attention, attention};
 pub(crate) use bugs::Row;
 pub(crate) use builds::{BuildDetails, Building, under_way};
@@ -39,8 +40,12 @@ pub(crate) struct Snapshot {
     pub rows: Vec<Row>,
     places: HashMap<BugId, usize>,
     pub funnel: Funnel,
+    /// Every experiment, those of a bug together.
     pub experiments: Vec<ExperimentState>,
-    pub builds: Vec<(BugId, Evaluation, ArtifactRecord)>,
+    by_id: HashMap<ExperimentId, usize>,
+    /// The places of each bug's experiments.
+    of_bug: HashMap<BugId, Range<usize>>,
+    pub builds: BTreeMap<BugId, Vec<(Evaluation, ArtifactRecord)>>,
     pub running: Vec<RunState>,
     pub building: Vec<Building>,
     choices: OnceLock<Choices>,
@@ -60,7 +65,16 @@ impl Snapshot {
         version: i64,
     ) -> Result<Self, Problem> {
         let experiments = store.experiment_states()?;
-        let builds = store.builds()?;
+        let by_id =
+            experiments.iter().enumerate().map(|(at, state)| (state.id.clone(), at)).collect();
+        let mut of_bug: HashMap<BugId, Range<usize>> = HashMap::new();
+        for (at, state) in experiments.iter().enumerate() {
+            of_bug.entry(state.experiment.bug.clone()).or_insert(at..at).end = at + 1;
+        }
+        let mut builds: BTreeMap<BugId, Vec<_>> = BTreeMap::new();
+        for (bug, evaluation, record) in store.builds()? {
+            builds.entry(bug).or_default().push((evaluation, record));
+        }
         let running = store.runs_under_way()?;
         let verdicts = files.verdicts();
         let blind = study::reach::blind(&files.reached);
@@ -73,6 +87,8 @@ impl Snapshot {
             places: HashMap::new(),
             funnel,
             experiments,
+            by_id,
+            of_bug,
             builds,
             running,
             building,
@@ -86,26 +102,22 @@ impl Snapshot {
         let files = Arc::clone(&self.files);
         let choices: HashMap<&BugId, &Choice> =
             files.choices.iter().map(|choice| (&choice.bug, choice)).collect();
-        let mut builds: BTreeMap<&BugId, Vec<_>> = BTreeMap::new();
-        for (bug, evaluation, record) in &self.builds {
-            builds.entry(bug).or_default().push((*evaluation, record));
-        }
         let mut experiments: BTreeMap<&BugId, Vec<&ExperimentState>> = BTreeMap::new();
         for state in self.experiments.iter().filter(|state| state.active) {
             experiments.entry(&state.experiment.bug).or_default().push(state);
         }
         let known: std::collections::HashSet<&BugId> = files.corpus.iter().map(|b| &b.id).collect();
-        let mut strangers: Vec<&BugId> = builds
+        let mut strangers: Vec<&BugId> = self
+            .builds
             .keys()
-            .chain(experiments.keys())
-            .copied()
+            .chain(experiments.keys().copied())
             .filter(|b| !known.contains(*b))
             .collect();
         strangers.sort();
         strangers.dedup();
-        let strangers: Vec<Bug> = strangers
+        let strangers: Vec<Arc<Bug>> = strangers
             .into_iter()
-            .map(|id| Bug::untraced(id.clone(), &study.config.framework.name))
+            .map(|id| Arc::new(Bug::untraced(id.clone(), &study.config.framework.name)))
             .collect();
         let mut lost: HashMap<&BugId, (&'static str, &str)> = HashMap::new();
         for (step, _, losses) in self.funnel.steps() {
@@ -115,7 +127,7 @@ impl Snapshot {
         }
         let empty = Vec::new();
         let rows = files.corpus.iter().chain(&strangers).enumerate().map(|(place, bug)| {
-            let builds = builds.get(&bug.id).map_or(empty.as_slice(), Vec::as_slice);
+            let builds = self.builds.get(&bug.id).map_or(empty.as_slice(), Vec::as_slice);
             let experiments = experiments.get(&bug.id).map(Vec::as_slice).unwrap_or_default();
             Row::new(place, bug, &files, builds, experiments, lost.get(&bug.id), &choices)
         });
@@ -135,22 +147,26 @@ impl Snapshot {
         self.rows.get(*self.places.get(bug)?)
     }
 
+    /// Every side that was built or tried.
+    pub fn all_builds(&self) -> impl Iterator<Item = (&BugId, Evaluation, &ArtifactRecord)> {
+        self.builds.iter().flat_map(|(bug, sides)| {
+            sides.iter().map(move |(evaluation, record)| (bug, *evaluation, record))
+        })
+    }
+
     /// The sides of a bug that were built or tried.
-    pub fn builds_of(&self, bug: &BugId) -> Vec<(Evaluation, &ArtifactRecord)> {
-        self.builds
-            .iter()
-            .filter(|(other, _, _)| other == bug)
-            .map(|(_, evaluation, record)| (*evaluation, record))
-            .collect()
+    pub fn builds_of(&self, bug: &BugId) -> &[(Evaluation, ArtifactRecord)] {
+        self.builds.get(bug).map_or(&[], Vec::as_slice)
     }
 
     /// The experiments of a bug, those of the newest plan first.
-    pub fn experiments_of(&self, bug: &BugId) -> Vec<&ExperimentState> {
-        self.experiments.iter().filter(|state| state.experiment.bug == *bug).collect()
+    pub fn experiments_of(&self, bug: &BugId) -> &[ExperimentState] {
+        let places = self.of_bug.get(bug).cloned().unwrap_or_default();
+        self.experiments.get(places).unwrap_or_default()
     }
 
     /// One experiment.
-    pub fn experiment(&self, id: &study::ExperimentId) -> Option<&ExperimentState> {
-        self.experiments.iter().find(|state| state.experiment.id() == *id)
+    pub fn experiment(&self, id: &ExperimentId) -> Option<&ExperimentState> {
+        self.experiments.get(*self.by_id.get(id)?)
     }
 }

@@ -20,14 +20,14 @@ pub(crate) struct Side {
 
 impl Side {
     pub fn read(store: &Store, state: &ExperimentState) -> Result<Self, Problem> {
-        let id = state.experiment.id();
+        let id = &state.id;
         Ok(Self {
             runs: store.run_states(&id)?,
             epochs: store.epoch_points(&id)?,
             metrics: store.metric_points(&id)?,
             predictions: store.prediction_points(&id)?,
             state: state.clone(),
-            id,
+            id: id.clone(),
         })
     }
 

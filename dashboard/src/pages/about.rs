@@ -92,8 +92,7 @@ fn downloads(report: bool) -> Markup {
 
 fn toolchains(snapshot: &Snapshot) -> Markup {
     let all: BTreeSet<(&str, &str, &str)> = snapshot
-        .builds
-        .iter()
+        .all_builds()
         .map(|(_, _, r)| (r.toolchain.as_str(), r.toolchain_digest.as_str(), r.image.as_str()))
         .collect();
     if all.is_empty() {
@@ -105,7 +104,7 @@ fn toolchains(snapshot: &Snapshot) -> Markup {
             thead { tr { th scope="col" { "toolchain" } th scope="col" { "digest" } th scope="col" { "image" } th.n scope="col" { "builds" } } }
             tbody {
                 @for (name, identity, image) in &all {
-                    @let builds = snapshot.builds.iter().filter(|(_, _, r)| r.toolchain_digest == *identity && r.image == *image).count();
+                    @let builds = snapshot.all_builds().filter(|(_, _, r)| r.toolchain_digest == *identity && r.image == *image).count();
                     tr { td { (name) } td { (digest(identity)) } td { (digest(image)) } td.n { (count(builds)) } }
                 }
             }
@@ -121,7 +120,7 @@ type Array = (ExperimentId, u32, String, String);
 pub(crate) fn challenge_arrays(app: &App, snapshot: &Snapshot) -> Result<Vec<Array>, Problem> {
     let ended = snapshot.experiments.iter().find(|state| state.active && state.finished > 0);
     let Some(state) = ended else { return Ok(Vec::new()) };
-    let id = state.experiment.id();
+    let id = &state.id;
     let runs = app.store.run_states(&id)?;
     let Some(run) = runs.iter().find(|run| run.status == RunStatus::Finished) else {
         return Ok(Vec::new());

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::Problem;
 use crate::log::Log;
 use crate::model::{
-    Answers, BuildDetails, Interval, Row, Side, Snapshot, Test, VerdictEntry, criteria_of,
+    Answers, BuildDetails, CONTROL, Interval, Row, Side, Snapshot, Test, VerdictEntry, criteria_of,
 };
 use crate::plot::number;
 use crate::query::Parameters;
@@ -34,10 +34,16 @@ pub(super) fn page(
         snapshot.experiments_of(bug).into_iter().filter(|state| state.active).collect();
     let corrected =
         active.iter().find(|state| state.experiment.evaluation == Evaluation::Corrected);
-    let others: Vec<_> = active
+    let mut others: Vec<_> = active
         .iter()
         .filter(|state| state.experiment.evaluation != Evaluation::Corrected)
         .collect();
+    // The bug's own comparison before its controls, in whatever order they were planned.
+    others.sort_by_key(|state| match state.experiment.evaluation {
+        Evaluation::Buggy | Evaluation::Corrected => 0,
+        Evaluation::Artificial => 1,
+        Evaluation::Aa => 2,
+    });
     let other = match &wanted {
         Some(name) => Some(
             others
@@ -49,7 +55,9 @@ pub(super) fn page(
     };
     let kind = other.map_or("bug", |state| kind(state.experiment.evaluation));
     let analysis = snapshot.files.analysis.as_ref();
-    let verdict = analysis.and_then(|a| a.verdict(bug.as_str(), Some(kind)));
+    let verdict = analysis.and_then(|a| a.verdict(bug.as_str(), kind));
+    // The heading tells of the bug, whatever comparison is looked at.
+    let of_bug = analysis.and_then(|a| a.verdict_of(bug.as_str()));
     let tests: Vec<&Test> =
         analysis.map(|a| a.tests(bug.as_str(), kind).collect()).unwrap_or_default();
     let pair = match (other, corrected) {
@@ -59,19 +67,23 @@ pub(super) fn page(
         _ => None,
     };
     let body = html! {
-        (head(app, row, verdict))
+        (head(app, row, of_bug))
         @if others.len() > 1 {
             nav.pager aria-label="Comparisons" {
                 @for state in &others {
                     @let name = state.experiment.evaluation.as_str();
                     a href={ "/bugs/" (bug) "?pair=" (name) }
                         aria-current=[(other.is_some_and(|o| o.experiment.evaluation == state.experiment.evaluation)).then_some("true")] {
-                        (name) " and corrected"
+                        (compared(state.experiment.evaluation))
                     }
                 }
             }
         }
         div data-live="bug" {
+            @if kind == CONTROL {
+                p.quiet { "A control: the corrected artifact against itself, with the same design and seeds. "
+                    "A difference here is a false alarm, and says nothing about the bug." }
+            }
             @if let Some(entry) = verdict { (conclusion(entry, &tests)) }
             @if let Some((left, right)) = &pair {
                 (samples(left, right))
@@ -80,7 +92,7 @@ pub(super) fn page(
             } @else if let Some(state) = active.first() {
                 section aria-labelledby="runs" {
                     h2 #runs { "Runs" }
-                    p { "Only one side is planned: " (experiment_link(&state.experiment.id())) "." }
+                    p { "Only one side is planned: " (experiment_link(&state.id)) "." }
                 }
             }
             (artifacts(app, snapshot, bug))
@@ -92,6 +104,14 @@ pub(super) fn page(
     let mut page = Page::new(bug.to_string(), "Bugs", body);
     page.parameters = "pair";
     Ok(page)
+}
+
+/// What is beside each other in a comparison with the corrected side.
+pub(super) fn compared(evaluation: Evaluation) -> String {
+    match evaluation {
+        Evaluation::Aa => "corrected against itself (A/A)".into(),
+        other => format!("{other} and corrected"),
+    }
 }
 
 /// The name that the analysis has for a comparison with a side.
@@ -286,7 +306,7 @@ fn artifacts(app: &App, snapshot: &Snapshot, bug: &BugId) -> Markup {
                     a href={ "/builds/" (building.id) "/log" } { "follow its log" } }
             }
             div.two {
-                @for (evaluation, record) in builds { (artifact(app, evaluation, record)) }
+                @for (evaluation, record) in builds { (artifact(app, *evaluation, record)) }
             }
         }
     }
@@ -395,8 +415,8 @@ fn experiments(snapshot: &Snapshot, bug: &BugId, pair: Option<&(Side, Side)>) ->
         section aria-labelledby="experiments" {
             h2 #experiments { "Experiments" }
             ul.plain {
-                @for state in &all {
-                    li { (experiment_link(&state.experiment.id())) " " (state.experiment.evaluation) ", "
+                @for state in all {
+                    li { (experiment_link(&state.id)) " " (state.experiment.evaluation) ", "
                         (state.finished) " of " (state.target) " runs"
                         @if !state.active { span.quiet { ", of an earlier plan" } } }
                 }

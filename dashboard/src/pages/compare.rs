@@ -64,7 +64,7 @@ fn form(snapshot: &Snapshot, left: &str, right: &str) -> Markup {
             div { button { "Compare" } }
         }
         datalist #experiments {
-            @for state in snapshot.experiments.iter().take(OFFERED) { option value=(state.experiment.id()) {} }
+            @for state in snapshot.experiments.iter().take(OFFERED) { option value=(state.id) {} }
         }
     }
 }
@@ -80,7 +80,7 @@ fn suggestions(snapshot: &Snapshot) -> Markup {
                     && other.experiment.bug == state.experiment.bug
                     && other.experiment.evaluation == Evaluation::Corrected
             })?;
-            Some((state, state.experiment.id(), corrected.experiment.id()))
+            Some((state, state.id.clone(), corrected.id.clone()))
         })
         .collect();
     html! {
@@ -88,7 +88,7 @@ fn suggestions(snapshot: &Snapshot) -> Markup {
             h2 { "The pairs of this study" }
             ul.plain {
                 @for (state, left, right) in &pairs {
-                    li { a href=(link(left.as_str(), right.as_str())) { (state.experiment.bug) ", " (state.experiment.evaluation) " and corrected" }
+                    li { a href=(link(left.as_str(), right.as_str())) { (state.experiment.bug) ", " (super::bug::compared(state.experiment.evaluation)) }
                         " " span.quiet { (state.finished) "/" (state.target) " runs" } }
                 }
             }

@@ -22,7 +22,7 @@ pub(super) fn of_build(
 ) -> Result<Page, Problem> {
     let log = Log::of_build(&app.study, id)
         .ok_or_else(|| Problem::missing(format!("there is no log of build {id}")))?;
-    let users: Vec<_> = snapshot.builds.iter().filter(|(_, _, r)| r.id == *id).collect();
+    let users: Vec<_> = snapshot.all_builds().filter(|(_, _, r)| r.id == *id).collect();
     let about = html! {
         p {
             code { (id) }

@@ -157,9 +157,10 @@ fn now(snapshot: &Snapshot) -> Markup {
 }
 
 fn needs(all: &[Attention]) -> Markup {
-    const KINDS: [(&str, &str); 5] = [
+    const KINDS: [(&str, &str); 6] = [
         ("file", "Damaged files"),
         ("invalid", "Comparisons that do not hold"),
+        ("control", "False alarms of controls"),
         ("build", "Failed builds"),
         ("run", "Failed runs"),
         ("labels", "Raters who disagree"),

@@ -24,7 +24,7 @@ pub(super) fn experiment(
     let partners: Vec<_> = snapshot
         .experiments_of(&experiment.bug)
         .into_iter()
-        .filter(|other| other.experiment.id() != *id)
+        .filter(|other| other.id != *id)
         .collect();
     let metrics = side.metric_names();
     let group = |metric: &str| Group {
@@ -46,7 +46,7 @@ pub(super) fn experiment(
         @if !partners.is_empty() {
             p { "Compare with "
                 @for other in partners {
-                    a href=(link(id.as_str(), other.experiment.id().as_str())) { (other.experiment.evaluation) @if !other.active { " (earlier plan)" } } " "
+                    a href=(link(id.as_str(), other.id.as_str())) { (other.experiment.evaluation) @if !other.active { " (earlier plan)" } } " "
                 } }
         }
         div data-live="experiment" {
@@ -111,7 +111,7 @@ pub(super) fn page(app: &App, snapshot: &Snapshot, key: &RunKey) -> Result<Page,
     let partners: Vec<_> = snapshot
         .experiments_of(&experiment.bug)
         .into_iter()
-        .filter(|other| other.active && other.experiment.id() != key.experiment)
+        .filter(|other| other.active && other.id != key.experiment)
         .collect();
     let body = html! {
         h1 { (key) }
@@ -130,7 +130,7 @@ pub(super) fn page(app: &App, snapshot: &Snapshot, key: &RunKey) -> Result<Page,
                 dt { "log" } dd { a href={ "/runs/" (key) "/log" } { "what the process said" } }
                 @if !partners.is_empty() {
                     dt { "compare" } dd { @for other in partners {
-                        a href=(link(&key.to_string(), &format!("{}/{}", other.experiment.id(), key.run))) { "with run " (key.run) " of " (other.experiment.evaluation) } " " } }
+                        a href=(link(&key.to_string(), &format!("{}/{}", other.id, key.run))) { "with run " (key.run) " of " (other.experiment.evaluation) } " " } }
                 }
             }
             @if !metrics.is_empty() {

@@ -286,6 +286,41 @@ impl Filled {
         }
     }
 
+    /// The corrected artifact of pr1 and of pr5 against itself, planned after everything else;
+    /// that of pr1 is a false alarm. pr5 has no other comparison.
+    pub fn control(&self) {
+        let plan = |number: u64, byte: u8, sides: &[Evaluation]| {
+            let id = BugId::of_pull_request(number);
+            let side = |side: &Evaluation| {
+                let byte = if *side == Evaluation::Buggy { byte - 1 } else { byte };
+                (experiment(&self.study, &id, *side, byte), 4)
+            };
+            self.store.plan(&sides.iter().map(side).collect::<Vec<_>>()).unwrap();
+            experiment(&self.study, &id, Evaluation::Aa, byte)
+        };
+        let control = plan(1, 2, &[Evaluation::Aa, Evaluation::Buggy, Evaluation::Corrected]);
+        plan(5, 7, &[Evaluation::Aa, Evaluation::Corrected]);
+        for run in 0..2 {
+            let key = RunKey { experiment: control.id(), run };
+            self.store.begin_run(&key, control.seed(run)).unwrap();
+            self.store.put_epoch(&key, &record(0, false)).unwrap();
+            let metrics = BTreeMap::from([("accuracy".to_owned(), 0.7)]);
+            self.store.put_metrics(&key, "test", "p", &metrics).unwrap();
+            self.store.finish_run(&key, &json!({"splits": {}})).unwrap();
+        }
+        let file = self.study.analysis_file();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut analysis: Value = serde_json::from_str(&text).unwrap();
+        let mut entry = |bug: &str, verdict: &str| {
+            let entry = json!({"bug": bug, "kind": "aa", "verdict": verdict,
+                "reason": format!("control {MARKUP}")});
+            analysis["verdicts"].as_array_mut().unwrap().insert(0, entry);
+        };
+        entry("pr1", "different");
+        entry("pr5", "identical");
+        std::fs::write(&file, analysis.to_string()).unwrap();
+    }
+
     fn analysis(&self) {
         let interval = json!({"estimate": -0.1, "low": -0.2, "high": null});
         let verdict = |bug: &str, verdict: &str| {
@@ -334,6 +369,7 @@ impl Filled {
             bug: BugId::of_pull_request(1),
             verdict: study::Verdict::Different,
             reason: format!("tests {MARKUP}"),
+            runs: 0,
             pairs: 3,
             equal_pairs: 1,
             tests: 2,

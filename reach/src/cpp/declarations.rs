@@ -2,10 +2,10 @@
 
 use tree_sitter::Node;
 
-use super::Reader;
 use super::syntax::{
     base_name, declared, function_declarator, identifiers, last_line, line, pastes, words,
 };
+use super::{Reader, find};
 use crate::units::{Symbol, Unit, UnitKind};
 
 impl Reader<'_> {
@@ -22,6 +22,7 @@ impl Reader<'_> {
             kind: UnitKind::Scope,
             names,
             local: false,
+            kernel: false,
             title: title.unwrap_or_default(),
             first: line(node),
             last: last_line(node),
@@ -91,6 +92,7 @@ impl Reader<'_> {
             kind: UnitKind::Macro,
             names: vec![symbol],
             local: false,
+            kernel: false,
             title: self.symbols.name(symbol).to_owned(),
             first: line(node),
             last: last_line(node),
@@ -142,8 +144,12 @@ impl Reader<'_> {
             .children(&mut cursor)
             .any(|c| c.kind() == "storage_class_specifier" && self.text(c) == "static");
         let local = class.is_none() && (self.hidden || is_static);
+        let body = node.child_by_field_name("body").map_or(node.end_byte(), |b| b.start_byte());
+        let head = self.source.get(node.start_byte()..body).unwrap_or_default();
+        let kernel = class.is_none() && find(head, 0, b"__global__").is_some();
         if let (false, Some(unit)) = (title.is_empty(), self.units.units.last_mut()) {
             unit.local = local;
+            unit.kernel = kernel;
             unit.title = match class {
                 Some(class) => format!("{}::{title}", self.symbols.name(class)),
                 None => title,

@@ -193,6 +193,7 @@ impl Reader<'_> {
             kind,
             names,
             local: false,
+            kernel: false,
             title,
             first: line(node),
             last: last_line(node),

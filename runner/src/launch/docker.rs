@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use containers::{Cancel, ContainerError, ContainerSpec, Docker, Ended, STUDY_LABEL};
+use containers::{
+    Cancel, ContainerError, ContainerExit, ContainerSpec, Docker, Ended, STUDY_LABEL,
+};
 
 use super::exit::Tail;
 use super::{Exit, Launch, LaunchError, Launcher};
@@ -49,7 +51,7 @@ impl DockerLauncher {
 const SCRATCH: &str = "/trace";
 
 /// The container of one client: what it sees, and what bounds it.
-fn closed(launch: &Launch, user: (u32, u32), study_label: &str) -> ContainerSpec {
+pub(super) fn closed(launch: &Launch, user: (u32, u32), study_label: &str) -> ContainerSpec {
     let command = ["python3", "-m", "reproduceml_client"];
     let mut spec = ContainerSpec::new(&launch.image, &command, user)
         .read_only(&launch.client, "/client")
@@ -105,16 +107,21 @@ impl Launcher for DockerLauncher {
             .run(&spec, &mut copy, cancel)
             .await
             .map_err(|error| without_gpu(launch.gpu.is_some(), error))?;
-        Ok(Exit {
-            status: exit.status,
-            signal: exit.signal,
-            out_of_memory: exit.oom_killed,
-            timed_out: exit.timed_out,
-            cancelled: exit.ended == Ended::Cancelled,
-            scheduler: None,
-            seconds: exit.duration.as_secs_f64(),
-            tail: tail.text(),
-        })
+        Ok(self::exit(exit, tail.text()))
+    }
+}
+
+/// How a container ended, as the end of a client with this last output.
+pub(super) fn exit(exit: ContainerExit, tail: String) -> Exit {
+    Exit {
+        status: exit.status,
+        signal: exit.signal,
+        out_of_memory: exit.oom_killed,
+        timed_out: exit.timed_out,
+        cancelled: exit.ended == Ended::Cancelled,
+        scheduler: None,
+        seconds: exit.duration.as_secs_f64(),
+        tail,
     }
 }
 

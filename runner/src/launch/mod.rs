@@ -5,6 +5,7 @@
 
 mod docker;
 mod exit;
+mod hosts;
 mod local;
 mod slurm;
 
@@ -19,6 +20,7 @@ use containers::{Cancel, ContainerError};
 pub use self::slurm::{SlurmLauncher, SlurmSetup};
 pub use docker::DockerLauncher;
 pub use exit::Exit;
+pub use hosts::{HostSetup, HostsError, HostsLauncher, HostsSetup};
 pub use local::LocalLauncher;
 
 /// One client to start.
@@ -50,6 +52,8 @@ pub struct Launch {
     pub time: Duration,
     /// The GPU it may use, by the number or name that the machine gives it.
     pub gpu: Option<String>,
+    /// The machine that it runs on, where there are several.
+    pub host: Option<String>,
     /// A folder that it may write to, for traces.
     pub scratch: Option<PathBuf>,
 }
@@ -63,6 +67,17 @@ pub enum LaunchError {
     /// A cluster could not do its part.
     #[error(transparent)]
     Slurm(#[from] ::slurm::SlurmError),
+    /// Docker hosts could not do their part.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
+    /// A folder that a run needs cannot be read.
+    #[error("{path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
     /// The process could not be started.
     #[error(
         "{program} could not be started: {source}; name a Python with --python, or a client with --client"
@@ -89,8 +104,51 @@ pub enum LaunchError {
     Log(io::Error),
 }
 
+/// A place for one run, free again when this is dropped.
+#[derive(Default)]
+pub struct Seat {
+    /// The machine, where there are several.
+    pub(crate) host: Option<String>,
+    /// The GPU there.
+    pub(crate) gpu: Option<String>,
+    /// What gives the place back.
+    _held: Option<Box<dyn std::any::Any + Send>>,
+}
+
+impl Seat {
+    /// A place on a machine, with what gives it back.
+    pub(crate) fn on(host: String, gpu: Option<String>, held: impl std::any::Any + Send) -> Self {
+        Self { host: Some(host), gpu, _held: Some(Box::new(held)) }
+    }
+}
+
+/// Whether a run can begin.
+pub enum Seated {
+    /// Here.
+    Yes(Seat),
+    /// Not now.
+    Later,
+    /// Not in this call, and why.
+    Never(String),
+}
+
 /// Starts clients somewhere.
 pub trait Launcher: Sync {
+    /// A place for a run of a bug. Where a launcher has several machines, runs of bugs that have
+    /// theirs come first; only with `fresh` is another bug given one.
+    ///
+    /// # Errors
+    /// If no run can begin any more.
+    fn seat(&self, bug: &str, fresh: bool) -> Result<Seated, LaunchError> {
+        let _ = (bug, fresh);
+        Ok(Seated::Yes(Seat::default()))
+    }
+
+    /// Says that a run of a bug was finished, so that its other runs have to match.
+    fn finished(&self, bug: &str) {
+        let _ = bug;
+    }
+
     /// Starts one client, copies its output to `log`, waits for its end.
     ///
     /// # Errors
@@ -111,6 +169,8 @@ pub enum AnyLauncher {
     Local(LocalLauncher),
     /// Jobs of a cluster.
     Slurm(Box<SlurmLauncher>),
+    /// Containers on several machines.
+    Hosts(Box<HostsLauncher>),
 }
 
 impl AnyLauncher {
@@ -125,6 +185,15 @@ impl AnyLauncher {
             Self::Local(_) => local::check_gpu(),
             // The cluster was asked whether any node can take such a run.
             Self::Slurm(_) => Ok(()),
+            // Each host is asked before it takes runs.
+            Self::Hosts(_) => Ok(()),
+        }
+    }
+
+    /// Removes what only this call needed elsewhere.
+    pub async fn finish(&self) {
+        if let Self::Hosts(launcher) = self {
+            launcher.finish().await;
         }
     }
 }
@@ -140,7 +209,31 @@ impl Launcher for AnyLauncher {
             Self::Docker(launcher) => launcher.launch(launch, log, cancel).await,
             Self::Local(launcher) => launcher.launch(launch, log, cancel).await,
             Self::Slurm(launcher) => launcher.launch(launch, log, cancel).await,
+            Self::Hosts(launcher) => launcher.launch(launch, log, cancel).await,
         }
+    }
+
+    fn seat(&self, bug: &str, fresh: bool) -> Result<Seated, LaunchError> {
+        match self {
+            Self::Hosts(launcher) => launcher.seat(bug, fresh),
+            Self::Docker(_) | Self::Local(_) | Self::Slurm(_) => Ok(Seated::Yes(Seat::default())),
+        }
+    }
+
+    fn finished(&self, bug: &str) {
+        if let Self::Hosts(launcher) = self {
+            launcher.finished(bug);
+        }
+    }
+}
+
+/// The server's address with the name by which nodes reach it.
+pub(crate) fn reached_as(server: &str, name: Option<&str>) -> String {
+    match (name, server.split_once(':'), server.rsplit_once(':')) {
+        (Some(name), Some((scheme, _)), Some((_, port))) if scheme != "unix" => {
+            format!("{scheme}:{name}:{port}")
+        }
+        _ => server.to_owned(),
     }
 }
 
@@ -160,6 +253,7 @@ pub(crate) fn example(seconds: u64) -> Launch {
         memory_mib: 100,
         time: Duration::from_secs(seconds),
         gpu: None,
+        host: None,
         scratch: None,
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use containers::Cancel;
+use study::placed::{Class, Placed};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -15,7 +16,7 @@ use crate::commands::Commands;
 use crate::error::SlurmError;
 use crate::job::{JobId, Over};
 use crate::journal::Journal;
-use crate::nodes::{self, Class, Nodes, Placed};
+use crate::nodes::{self, Nodes};
 use crate::work::{Setup, Work};
 
 /// One piece of work to do.
@@ -45,7 +46,7 @@ pub(crate) struct Dispatcher {
     setup: Setup,
     commands: Commands,
     journal: Journal,
-    placed: Placed,
+    placed: Placed<Class>,
     nodes: Nodes,
     /// The classes of nodes that can take the work.
     can: BTreeSet<Class>,

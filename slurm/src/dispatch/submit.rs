@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use study::SameHardware;
+use study::placed::Class;
 
 use super::{Dispatcher, Followed, Request, write};
 use crate::error::SlurmError;
 use crate::job::JobId;
 use crate::journal::{Handed, remove_secrets};
-use crate::nodes::Class;
+use crate::nodes;
 use crate::script::{Batch, Names, as_lines, below};
 use crate::work::{Stage, Work};
 
@@ -128,9 +129,10 @@ impl Dispatcher {
             return Ok((None, placement));
         }
         let bugs = || std::iter::once(&work.bug).chain(&work.kin);
-        let known = bugs().find(|bug| self.placed.knows(bug)).unwrap_or(&work.bug);
+        let known = bugs().find(|bug| self.placed.get(bug).is_some()).unwrap_or(&work.bug);
         loop {
-            let Some(class) = self.placed.choose(stage, known, &self.nodes, &self.cannot)? else {
+            let Some(class) = nodes::choose(&self.placed, stage, known, &self.nodes, &self.cannot)?
+            else {
                 let said = self.cannot.values().next().map_or("", String::as_str);
                 return Err(no_class(stage, said));
             };

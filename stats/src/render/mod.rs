@@ -9,6 +9,8 @@ pub mod sheet;
 
 use crate::analysis::{Analysis, BugVerdict, Kind, Rate, Reach, Test, Verdict};
 use crate::shift::Interval;
+use std::io::{self, Write};
+
 use number::{or_dash, p_text, percent, signed, significant};
 use sheet::{Sheet, latex_escape};
 
@@ -68,7 +70,18 @@ pub fn latex(analysis: &Analysis) -> String {
 
 /// As CSV: one row a test, all numbers in full precision, empty where there is none.
 pub fn csv(analysis: &Analysis) -> String {
-    let mut sheet = Sheet::new(
+    let mut text = Vec::new();
+    // Writing to memory does not fail.
+    drop(csv_to(analysis, &mut text));
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Writes what [`csv`] gives, row by row.
+///
+/// # Errors
+/// What `out` says.
+pub fn csv_to(analysis: &Analysis, out: &mut dyn Write) -> io::Result<()> {
+    let head = Sheet::new(
         "",
         &[
             "bug",
@@ -113,6 +126,7 @@ pub fn csv(analysis: &Analysis) -> String {
         ],
         4,
     );
+    out.write_all(head.csv().as_bytes())?;
     // Tests and verdicts are in the same order, so the verdict of a test is never far.
     let mut verdicts = analysis.verdicts.iter().peekable();
     for test in &analysis.tests {
@@ -120,9 +134,9 @@ pub fn csv(analysis: &Analysis) -> String {
         while verdicts.peek().is_some_and(|one| !own(one)) {
             verdicts.next();
         }
-        sheet.rows.push(csv_row(verdicts.peek().copied(), test));
+        out.write_all(sheet::csv_line(&csv_row(verdicts.peek().copied(), test)).as_bytes())?;
     }
-    sheet.csv()
+    Ok(())
 }
 
 fn csv_row(verdict: Option<&BugVerdict>, test: &Test) -> Vec<String> {
@@ -179,6 +193,16 @@ fn csv_row(verdict: Option<&BugVerdict>, test: &Test) -> Vec<String> {
 pub fn json(analysis: &Analysis) -> String {
     // Only maps with keys that are no text, or failing serialisers, could fail: neither is here.
     serde_json::to_string_pretty(analysis).unwrap_or_default() + "\n"
+}
+
+/// Writes what [`json`] gives, piece by piece: the text of a large study is several times what it
+/// is made of.
+///
+/// # Errors
+/// What `out` says.
+pub fn json_to(analysis: &Analysis, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, analysis)?;
+    out.write_all(b"\n")
 }
 
 /// How many bugs got which verdict, and how many controls, in one line.

@@ -98,19 +98,7 @@ impl Sheet {
 
     /// As CSV, quoted where needed (RFC 4180, with bare line feeds).
     pub fn csv(&self) -> String {
-        let cell = |cell: &String| {
-            if cell.contains([',', '"', '\n', '\r']) {
-                format!("\"{}\"", cell.replace('"', "\"\""))
-            } else {
-                cell.clone()
-            }
-        };
-        let mut text = String::new();
-        for row in std::iter::once(&self.head).chain(&self.rows) {
-            text += &row.iter().map(cell).collect::<Vec<_>>().join(",");
-            text.push('\n');
-        }
-        text
+        std::iter::once(&self.head).chain(&self.rows).map(|row| csv_line(row)).collect()
     }
 
     /// As an HTML table.
@@ -187,6 +175,18 @@ pub(crate) fn latex_escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// A row of CSV with its end.
+pub(crate) fn csv_line(row: &[String]) -> String {
+    let cell = |cell: &String| {
+        if cell.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell.clone()
+        }
+    };
+    row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::render::sheet::{Sheet, html_escape};
 use crate::render::{sheets, summary};
 use std::fmt::Write;
 
+mod excerpt;
 mod factors;
 mod gather;
 
@@ -54,13 +55,18 @@ nav a { margin-right: 1rem } .lead { font-size: 1.05rem }
 /// Writes the report.
 pub fn html(results: &Results, analysis: &Analysis, context: &Context) -> String {
     let title = title(context);
+    let part = excerpt::excerpt(analysis, excerpt::LISTED);
+    let (listed, said) = match &part {
+        Some((part, said)) => (part, format!("<p>{}</p>\n", html_escape(said))),
+        None => (analysis, String::new()),
+    };
     let table = |sheet: Option<Sheet>| sheet.map_or_else(String::new, |sheet| wide(&sheet));
     let sections: Vec<(&str, &str, String)> = vec![
         ("funnel", "Funnel", table(funnel(context))),
         ("study", "Study", table(attributes(context))),
-        ("verdicts", "Verdicts and tests", tables(analysis)),
+        ("verdicts", "Verdicts and tests", said + &tables(listed)),
         ("figures", "Figures", drawings(results, analysis, context)),
-        ("controls", "Controls", controls(analysis)),
+        ("controls", "Controls", controls(listed)),
         ("factors", "Factors of non-determinism", table(factors(context))),
         ("threats", "Threats that remain", list(&threats(analysis, context))),
         ("notes", "Notes and warnings", list(&remarks(analysis))),
@@ -119,14 +125,17 @@ fn digests(context: &Context) -> Option<Sheet> {
 
 /// All tables of the report, in their order.
 fn all_tables(analysis: &Analysis, context: &Context) -> Vec<Sheet> {
+    let part = excerpt::excerpt(analysis, excerpt::LISTED);
+    let listed = part.as_ref().map_or(analysis, |(part, _)| part);
     let before = funnel(context).into_iter().chain(attributes(context));
     let after = factors(context).into_iter().chain(digests(context));
-    before.chain(sheets(analysis)).chain(after).collect()
+    before.chain(sheets(listed)).chain(after).collect()
 }
 
 /// All tables of the report as Markdown, with threats, notes and commands as text.
 pub fn markdown(analysis: &Analysis, context: &Context) -> String {
     let mut parts = vec![format!("# {}\n", title(context)), format!("{}.\n", summary(analysis))];
+    parts.extend(excerpt::excerpt(analysis, excerpt::LISTED).map(|(_, said)| said + "\n"));
     parts.extend(all_tables(analysis, context).iter().map(Sheet::markdown));
     let mut list = |name: &str, lines: &[String]| {
         let lines: String = lines.iter().map(|line| format!("- {line}\n")).collect();

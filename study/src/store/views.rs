@@ -9,6 +9,9 @@ use crate::{Experiment, ExperimentId};
 /// An experiment as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExperimentState {
+    /// Its identifier: to compute it from the attributes for every row would cost more than to
+    /// read it.
+    pub id: ExperimentId,
     /// Its attributes.
     pub experiment: Experiment,
     /// Runs asked for.
@@ -99,14 +102,14 @@ impl Store {
     /// # Errors
     /// If they cannot be read.
     pub fn experiment_states(&self) -> Result<Vec<ExperimentState>, StoreError> {
-        let rows: Vec<(String, ExperimentStateRow)> = self.with(|c| {
+        let rows: Vec<(String, String, ExperimentStateRow)> = self.with(|c| {
             c.prepare_cached(
                 "SELECT x.attributes, x.target, x.active, coalesce(x.invalid, x.unpaired), x.planned_at,
                    count(CASE r.status WHEN 'finished' THEN 1 END),
                    count(CASE r.status WHEN 'failed' THEN 1 END),
                    count(CASE r.status WHEN 'running' THEN 1 END),
                    (SELECT reason FROM runs f WHERE f.experiment = x.id AND f.status = 'failed'
-                    ORDER BY f.run LIMIT 1)
+                    ORDER BY f.run LIMIT 1), x.id
                  FROM experiments x LEFT JOIN runs r ON r.experiment = x.id
                  GROUP BY x.id ORDER BY x.bug, x.active DESC, x.evaluation, x.planned_at, x.id",
             )?
@@ -121,15 +124,16 @@ impl Store {
                     running: r.get(7)?,
                     failure: r.get(8)?,
                 };
-                Ok((r.get(0)?, row))
+                Ok((r.get(9)?, r.get(0)?, row))
             })?
             .collect()
         })?;
         rows.into_iter()
-            .map(|(json, row)| {
+            .map(|(id, json, row)| {
+                let id = ExperimentId::new(id).map_err(|e| self.damaged("an experiment", e))?;
                 let experiment =
                     serde_json::from_str(&json).map_err(|e| self.damaged("an experiment", e))?;
-                Ok(row.of(experiment))
+                Ok(row.of(id, experiment))
             })
             .collect()
     }
@@ -263,8 +267,9 @@ struct ExperimentStateRow {
 }
 
 impl ExperimentStateRow {
-    fn of(self, experiment: Experiment) -> ExperimentState {
+    fn of(self, id: ExperimentId, experiment: Experiment) -> ExperimentState {
         ExperimentState {
+            id,
             experiment,
             target: self.target,
             active: self.active,

@@ -107,7 +107,7 @@ fi
 }
 
 /// Where an image lies for nodes: an archive as `docker save` writes it, named after the image.
-pub(super) fn image_archive(folder: &Path, image: &str) -> PathBuf {
+pub(in crate::launch) fn image_archive(folder: &Path, image: &str) -> PathBuf {
     let digest = study::files::sha256_hex(image.as_bytes());
     folder.join(format!("{}.tar", digest.get(..16).unwrap_or(&digest)))
 }

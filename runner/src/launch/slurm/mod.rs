@@ -18,8 +18,9 @@ use slurm::{Cluster, End, Over, Preview, Setup, Stage, Work};
 use study::SlurmPolicy;
 
 use self::client::Starter;
+pub(super) use self::client::image_archive;
 use super::exit::Tail;
-use super::{Exit, Launch, LaunchError, Launcher};
+use super::{Exit, Launch, LaunchError, Launcher, reached_as};
 
 /// What a study's jobs need to know.
 #[derive(Debug, Clone)]
@@ -107,8 +108,7 @@ impl SlurmLauncher {
     /// The images that these runs need and that nodes do not find yet, with the archive to make.
     pub fn images_to_save(&self, images: &BTreeSet<String>) -> Vec<(String, PathBuf)> {
         let Some(folder) = self.setup.images() else { return Vec::new() };
-        let archives =
-            images.iter().map(|image| (image.clone(), client::image_archive(&folder, image)));
+        let archives = images.iter().map(|image| (image.clone(), image_archive(&folder, image)));
         archives.filter(|(_, path)| !path.exists()).collect()
     }
 }
@@ -148,15 +148,5 @@ fn exit(over: &Over, tail: String) -> Exit {
         scheduler: over.scheduler(),
         seconds: over.seconds,
         tail,
-    }
-}
-
-/// The server's address with the name by which nodes reach it.
-fn reached_as(server: &str, name: Option<&str>) -> String {
-    match (name, server.split_once(':'), server.rsplit_once(':')) {
-        (Some(name), Some((scheme, _)), Some((_, port))) if scheme != "unix" => {
-            format!("{scheme}:{name}:{port}")
-        }
-        _ => server.to_owned(),
     }
 }
