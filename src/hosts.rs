@@ -81,9 +81,8 @@ fn setup(
         if host.address.starts_with("unix://") {
             return Ok(None);
         }
-        cluster::addresses(place.listen, None, cluster::hostname).map(|(listen, name)| {
-            Some(name.unwrap_or_else(|| listen.ip().to_string()))
-        })
+        cluster::addresses(place.listen, None, cluster::hostname)
+            .map(|(listen, name)| Some(name.unwrap_or_else(|| listen.ip().to_string())))
     };
     let hosts = policy.hosts.iter().map(|host| {
         Ok(HostSetup {
@@ -213,8 +212,8 @@ fn places_of(study: &Study) -> BTreeMap<String, String> {
     let text = std::fs::read(study.root().join("hosts/placed.json")).unwrap_or_default();
     let all: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&text).unwrap_or_default();
-    let hosts = all.into_iter().filter_map(|(bug, place)| {
-        Some((bug, place.get("host")?.as_str()?.to_owned()))
-    });
+    let hosts = all
+        .into_iter()
+        .filter_map(|(bug, place)| Some((bug, place.get("host")?.as_str()?.to_owned())));
     hosts.collect()
 }

@@ -191,7 +191,11 @@ fn each_bug_stays_on_one_host_and_what_travels_travels_once() {
         one.running() > 0 || child.try_wait().unwrap().is_some()
     });
     let told = end(child).expect(&[0]);
-    assert!(told.err.contains("2 layers sent") && told.err.contains("0 were there"), "{}", told.err);
+    assert!(
+        told.err.contains("2 layers sent") && told.err.contains("0 were there"),
+        "{}",
+        told.err
+    );
     say(&study, &[second.clone()], "");
     let told = run(&study, &["pr21"]).expect(&[0]);
     assert!(told.err.contains("host two has the image"), "{}", told.err);
@@ -250,7 +254,8 @@ fn a_lost_host_gives_its_runs_to_one_of_the_same_class_and_none_is_doubled() {
     assert_eq!(hosts(&study)["pr21"], BTreeSet::from(["one".to_owned()]));
 
     // It dies with two runs on it, and the rest of the bug is made on the second.
-    let both = |class: [&str; 2]| [by_socket(&one, "one", class[0]), by_socket(&two, "two", class[1])];
+    let both =
+        |class: [&str; 2]| [by_socket(&one, "one", class[0]), by_socket(&two, "two", class[1])];
     let hosts_alike = both(["", ""]);
     let classes = both([", class = \"old\"", ", class = \"new\""]);
     say(&study, &hosts_alike, "wait_seconds = 2");
@@ -278,7 +283,11 @@ fn a_lost_host_gives_its_runs_to_one_of_the_same_class_and_none_is_doubled() {
 
     // A host that is away at the start is named; the other one takes what there is.
     let told = run(&study, &["pr21", "--runs", "4"]).expect(&[0]);
-    assert!(told.err.contains("host one (unix://") && told.err.contains("is left out"), "{}", told.err);
+    assert!(
+        told.err.contains("host one (unix://") && told.err.contains("is left out"),
+        "{}",
+        told.err
+    );
     assert_eq!(told.json()["made"], 2);
 
     // It comes back, and the other one hangs: its connections are open and nothing moves.

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use study::SlurmPolicy;
+
 use crate::job::script_status::{NO_PROGRAM, NOT_SHARED, WITHDRAWN};
 use crate::work::{Setup, Work};
 
@@ -45,27 +47,8 @@ impl Batch<'_> {
     pub(crate) fn options(&self, work: &Work, tasks: usize) -> Vec<String> {
         let policy = &self.setup.policy;
         let minutes = policy.time_minutes.map_or(work.minutes, u64::from);
-        let memory = policy.memory_mib.unwrap_or(work.memory_mib);
-        let mut options = vec![
-            "--nodes=1".to_owned(),
-            "--ntasks=1".to_owned(),
-            format!("--cpus-per-task={}", policy.cpus),
-            format!("--mem={memory}M"),
-            format!("--time={minutes}"),
-        ];
-        let named = [
-            ("partition", &policy.partition),
-            ("account", &policy.account),
-            ("qos", &policy.qos),
-            ("constraint", &policy.constraint),
-        ];
-        for (name, value) in named {
-            options.extend(value.iter().map(|value| format!("--{name}={value}")));
-        }
-        if work.gpus > 0 {
-            let kind = policy.gpu_type.as_ref().map_or(String::new(), |kind| format!(":{kind}"));
-            options.push(format!("--gres=gpu{kind}:{}", work.gpus));
-        }
+        let mut options = asked(policy, work.gpus, work.memory_mib);
+        options.push(format!("--time={minutes}"));
         options.extend_from_slice(self.placement);
         options.extend_from_slice(&policy.options);
         options.extend(
@@ -132,6 +115,31 @@ exit "$status"
     }
 }
 
+/// The options of `sbatch` that say what a job needs of its node, but for its time: as the policy
+/// has it, and `memory_mib` where that says nothing of memory.
+pub fn asked(policy: &SlurmPolicy, gpus: u32, memory_mib: u32) -> Vec<String> {
+    let mut options = vec![
+        "--nodes=1".to_owned(),
+        "--ntasks=1".to_owned(),
+        format!("--cpus-per-task={}", policy.cpus),
+        format!("--mem={}M", policy.memory_mib.unwrap_or(memory_mib)),
+    ];
+    let named = [
+        ("partition", &policy.partition),
+        ("account", &policy.account),
+        ("qos", &policy.qos),
+        ("constraint", &policy.constraint),
+    ];
+    for (name, value) in named {
+        options.extend(value.iter().map(|value| format!("--{name}={value}")));
+    }
+    if gpus > 0 {
+        let kind = policy.gpu_type.as_ref().map_or(String::new(), |kind| format!(":{kind}"));
+        options.push(format!("--gres=gpu{kind}:{gpus}"));
+    }
+    options
+}
+
 /// A job as it would be submitted, for people to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
@@ -167,8 +175,6 @@ pub fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
-
-    use study::SlurmPolicy;
 
     use super::*;
     use crate::work::{Stage, example};

@@ -141,7 +141,10 @@ impl Daemon {
             .arg(format!("--host=tcp://127.0.0.1:{}", self.port))
             .arg(format!("--host=unix://{}", at("docker.sock")))
             .args(["--tlsverify", "--bridge", &self.bridge.name])
-            .args(["--storage-driver", if overlay(self.folder.path()) { "overlay2" } else { "vfs" }])
+            .args([
+                "--storage-driver",
+                if overlay(self.folder.path()) { "overlay2" } else { "vfs" },
+            ])
             .args(["--iptables=false", "--ip-forward=false", "--ip-masq=false"])
             .args(["--tlscacert", &at("ca.pem"), "--tlscert", &at("server.pem")])
             .args(["--tlskey", &at("server-key.pem"), "--data-root", &at("data")])

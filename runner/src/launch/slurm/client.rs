@@ -84,7 +84,18 @@ wait $!
         } else {
             ""
         };
-        let gpus = if self.gpus > 0 { " --nv" } else { "" };
+        // `--cleanenv` would take away what says which of the node's GPUs are this job's, and with
+        // `--nv` all that the job may open are there.
+        let (gpus, visible) = if self.gpus > 0 {
+            (
+                " --nv",
+                "[ -z \"$CUDA_VISIBLE_DEVICES\" ] ||\n    export \
+                 APPTAINERENV_CUDA_VISIBLE_DEVICES=\"$CUDA_VISIBLE_DEVICES\" \
+                 SINGULARITYENV_CUDA_VISIBLE_DEVICES=\"$CUDA_VISIBLE_DEVICES\"\n",
+            )
+        } else {
+            ("", "")
+        };
         format!(
             r#"apptainer=$(command -v apptainer || command -v singularity) ||
     lacks {NO_PROGRAM} "has neither apptainer nor singularity"
@@ -97,7 +108,7 @@ if ! [ -e "$image" ]; then
             mv "$image.part" "$image"
     ) 9>"$image.lock" || lacks {NO_PROGRAM} "cannot make $image"
 fi
-{variables}"$apptainer" exec --containall --cleanenv --no-home --pwd /tmp{gpus} --env HOME=/tmp \
+{variables}{visible}"$apptainer" exec --containall --cleanenv --no-home --pwd /tmp{gpus} --env HOME=/tmp \
     --env PYTHONPATH=/client --env REPRODUCEML_ARTIFACT=/artifact{cache} \
     --bind "$PYTHONPATH:/client:ro" --bind "$REPRODUCEML_ARTIFACT:/artifact:ro" \
     "$image" python3 -m reproduceml_client

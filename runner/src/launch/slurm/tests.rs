@@ -88,7 +88,8 @@ fn scripts_hold_no_secret_and_are_read_by_a_shell() {
 }
 
 /// A study whose nodes have the program `name`, which does what `does` says; carries a run's job
-/// out there `times` times and gives the job's script's last status and what the run said.
+/// out there `times` times, in which Slurm says where its GPUs are, and gives the job's script's
+/// last status and what the run said.
 fn carry_out(
     policy: serde_json::Value,
     (name, does): (&str, &str),
@@ -98,6 +99,7 @@ fn carry_out(
     let study = folder.path();
     let run = study.join("runs/x/0000");
     std::fs::create_dir_all(&run).unwrap();
+    std::fs::create_dir_all(study.join("cache/images")).unwrap();
     let program = study.join(name);
     std::fs::write(&program, format!("#!/bin/sh\n{does}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -118,7 +120,9 @@ fn carry_out(
             own.iter().map(|(name, value)| format!("{name}={}\n", slurm::quote(value))).collect();
         std::fs::write(run.join("job-MARK.env"), lines.concat()).unwrap();
         let mut bash = Command::new("bash");
-        let ended = bash.args(["-c", &script]).env("PATH", &path).current_dir(study).status();
+        bash.args(["-c", &script]).env("PATH", &path).current_dir(study);
+        bash.env("SLURM_JOB_GPUS", "2,3").env("CUDA_VISIBLE_DEVICES", "0,1");
+        let ended = bash.status();
         code = ended.unwrap().code();
     }
     let said = std::fs::read_to_string(run.join("job-MARK.out")).unwrap();
@@ -149,4 +153,41 @@ fn apptainer_makes_its_image_once_and_is_told_what_docker_is() {
     {
         assert!(said.contains(wanted), "{wanted} in {said}");
     }
+}
+
+#[test]
+fn a_container_is_given_the_gpus_of_its_job_and_no_others() {
+    let with = |container: &str| {
+        serde_json::json!({"container": container, "gpu_type": "a100",
+                                                    "gpus": 2})
+    };
+    // Docker counts all GPUs of the node, Slurm's variable for programs those that the job sees.
+    let does = "case $1 in run) echo \"$@\";; esac";
+    let (_folder, _, said) = carry_out(with("docker"), ("docker", does), 1);
+    assert!(said.contains("--gpus \"device=2,3\" "), "{said}");
+    assert!(!said.contains("CUDA_VISIBLE_DEVICES"), "in the container they begin with 0: {said}");
+    let does = "case $1 in build) touch \"$2\";; \
+                exec) echo \"$@\"; echo GPUS $APPTAINERENV_CUDA_VISIBLE_DEVICES;; esac";
+    let (_folder, _, said) = carry_out(with("apptainer"), ("apptainer", does), 1);
+    assert!(said.contains(" --nv ") && said.contains("GPUS 0,1\n"), "{said}");
+    // A run without GPUs is told of none.
+    let none = serde_json::json!({"container": "apptainer"});
+    let (_folder, _, said) = carry_out(none, ("apptainer", does), 1);
+    assert!(!said.contains(" --nv ") && said.contains("GPUS\n"), "{said}");
+}
+
+#[test]
+fn the_submitted_job_asks_for_gpus_of_its_type() {
+    let policy = serde_json::json!({"container": "docker", "gpu_type": "a100", "partition": "gpu"});
+    let gpus = |policy: serde_json::Value, device: &str| {
+        let setup = SlurmSetup { device: device.into(), ..setup(policy, Path::new("/study")) };
+        let options = setup.preview(&example(90)).options;
+        options.into_iter().filter(|option| option.contains("gpu")).collect::<Vec<_>>()
+    };
+    assert_eq!(gpus(policy, "cuda"), ["--partition=gpu", "--gres=gpu:a100:1"]);
+    let plain = || serde_json::json!({"container": "docker"});
+    assert_eq!(gpus(plain(), "cuda"), ["--gres=gpu:1"]);
+    assert!(gpus(plain(), "cpu").is_empty());
+    let four = serde_json::json!({"container": "docker", "gpus": 4, "gpu_type": "h100"});
+    assert_eq!(gpus(four, "cpu"), ["--gres=gpu:h100:4"], "what is asked for is had");
 }
