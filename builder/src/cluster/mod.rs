@@ -84,9 +84,9 @@ fn verdict(over: &Over, said: &str) -> Verdict {
         // Told to end by somebody on the node.
         (_, (Some(130), _)) => Verdict::Later(format!("job {job} was interrupted{node}")),
         (_, (Some(status), _)) => {
-            let errors = said.lines().filter_map(|line| line.strip_prefix("error: "));
+            let mut errors = said.lines().filter_map(|line| line.strip_prefix("error: "));
             let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
-            let why = errors.last().or(last).map(str::to_owned);
+            let why = errors.next_back().or(last).map(str::to_owned);
             Verdict::Broken(why.unwrap_or_else(|| format!("the program ended with {status}")))
         }
         (_, (None, Some(signal))) => {
@@ -488,5 +488,61 @@ done
         let json = record.to_json().map_err(|e| BuildError::io(&path)(e.into()))?;
         study::files::write_whole(&path, &json).map_err(BuildError::io(&path))?;
         Ok(store_record(&record, ArtifactStatus::Failed { class: class.to_string(), line }))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "tests")]
+mod tests {
+    use slurm::JobId;
+
+    use super::*;
+
+    #[test]
+    fn what_ends_a_job_is_a_result_only_where_the_build_did_it() {
+        let of = |end, code, status, said: &str| {
+            let over = Over {
+                job: JobId { job: 7, task: None },
+                end,
+                node: "n1".into(),
+                reason: String::new(),
+                code,
+                status,
+                seconds: 1.0,
+                out: PathBuf::new(),
+            };
+            verdict(&over, said)
+        };
+        assert_eq!(of(End::Completed, None, Some(0), ""), Verdict::Done);
+        assert_eq!(
+            of(End::Forgotten, None, Some(0), ""),
+            Verdict::Done,
+            "its script was at its end"
+        );
+        let failed = |verdict| match verdict {
+            Verdict::Failed(class, line) => (class, line),
+            other => panic!("{other:?}"),
+        };
+        let (class, line) = failed(of(End::TimedOut, None, None, ""));
+        assert_eq!(class, FailureClass::Timeout);
+        assert!(line.contains("job 7") && line.contains("on n1"), "{line}");
+        let (class, _) = failed(of(End::OutOfMemory, None, Some(137), ""));
+        assert_eq!(class, FailureClass::OutOfMemory);
+        for end in [End::Preempted, End::NodeFailed, End::Forgotten] {
+            assert!(matches!(of(end, None, None, ""), Verdict::Again(_)), "{end:?}");
+        }
+        for (end, code, status) in [
+            (End::Cancelled, None, None),
+            (End::Failed, Some((0, 9)), None),
+            (End::Failed, None, Some(130)),
+            (End::Failed, Some((98, 0)), None),
+        ] {
+            assert!(matches!(of(end, code, status, ""), Verdict::Later(_)), "{end:?} {code:?}");
+        }
+        let said = "built x\nerror: no Docker daemon\n  because: of the test\n";
+        let broken = Verdict::Broken("no Docker daemon".into());
+        assert_eq!(of(End::Failed, None, Some(3), said), broken);
+        let missing = Verdict::Broken("libx.so: not found".into());
+        assert_eq!(of(End::Failed, None, Some(127), "libx.so: not found\n"), missing);
     }
 }
