@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(other.gpu, None);
 
         // On record: what has finished runs stays, what has none is free again.
-        let again = super::tests::bugs(folder.path(), &["pr2"]);
+        let again = tests::bugs(folder.path(), &["pr2"]);
         assert_eq!(again.placed.get("pr2").unwrap().host, "b");
         assert!(again.placed.get("pr1").is_none());
     }
