@@ -15,7 +15,7 @@ use crate::home::Home;
 use crate::places::{self, Launching};
 
 /// What `[slurm]` of `study.toml` says.
-fn policy(study: &Study) -> Result<&SlurmPolicy, Failure> {
+pub fn policy(study: &Study) -> Result<&SlurmPolicy, Failure> {
     study.config.slurm.as_ref().ok_or_else(|| {
         Failure::input(anyhow!(
             "--executor slurm: study.toml has no [slurm]; expected at least `container = \"none\"`, \
@@ -191,7 +191,7 @@ pub fn preview(place: &Place, study: &Study, home: &Home, plan: &Plan) -> Result
     };
     let (setup, listen) = setup(place, study, plan, BTreeSet::new())?;
     let launch = likely(study, home, first, listen);
-    let (options, script) = setup.preview(&launch);
+    let slurm::Preview { options, script } = setup.preview(&launch);
     let nodes = match setup.policy.same {
         study::SameHardware::Class => ", kept on nodes of one class for each bug",
         study::SameHardware::Node => ", kept on one node for each bug",

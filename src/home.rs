@@ -106,6 +106,11 @@ impl Home {
         })
     }
 
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
     /// One folder a toolchain.
     pub fn toolchains(&self) -> PathBuf {
         self.0.join("dockerfiles")

@@ -52,8 +52,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::stage(error).report(),
     };
-    // The server ends on a signal too, but in order.
-    let ends_itself = matches!(cli.command, Command::Serve(_));
+    // These end on a signal too, but in order.
+    let ends_itself = match &cli.command {
+        Command::Serve(_) => true,
+        Command::Build(args) => args.is_on_node(),
+        _ => false,
+    };
     let result = runtime.block_on(async {
         // Commands first: what never waits is then ended by a signal at once, as by default.
         let result = tokio::select! {
@@ -104,7 +108,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
 }
 
 /// Waits for Ctrl-C or a polite request to end.
-async fn interrupted() {
+pub async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;

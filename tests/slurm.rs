@@ -128,7 +128,10 @@ fn a_cluster_makes_the_runs_that_this_machine_makes_each_bug_on_one_class_of_nod
 
     let mut doctor = study.command(&["doctor"]);
     let said = Told::of(doctor.env("SLURM_CONF", cluster.config()).output().unwrap());
-    assert!(said.out.contains("3 nodes in main*"), "{}", said.out);
+    // Builds ask for four processors, unless told otherwise, and these nodes have two.
+    for wanted in ["3 nodes in main*", "cluster, runs", "[slurm.build] of study.toml asks"] {
+        assert!(said.out.contains(wanted), "{wanted} in {}", said.out);
+    }
     // What would be done is said, and nothing is.
     let planned = run(&cluster, &study, &["--dry-run"]).expect(&[0]);
     assert_eq!(planned.json()["missing"], 8);
@@ -374,4 +377,53 @@ fn killed_or_interrupted_on_a_cluster_nothing_is_doubled_and_nothing_stays() {
     }
     assert_eq!(cluster.in_state("COMPLETED").len(), 4, "each run was made once");
     assert_eq!(run(&cluster, &study, &["pr21"]).expect(&[0]).json()["made"], 0);
+}
+
+/// Two looks at most; pr16 differs in every run, pr40 in none.
+const DESIGN: &str = "\n[run.design]\nlooks = [5, 7]\nidentical_after = 2\nspending = \"pocock\"\n\
+                      outcomes = [\"accuracy\"]\nfamily = 2\n";
+
+#[test]
+fn a_sequential_design_stops_on_a_cluster_where_it_stops_on_this_machine() {
+    let test = "a_sequential_design_stops_on_a_cluster_where_it_stops_on_this_machine";
+    if !docker(test) {
+        return;
+    }
+    let Some(cluster) = Cluster::start(test, &[("n1", "old"), ("n2", "new")]) else { return };
+    let bugs = ["pr16", "pr40"];
+    let study = built(7, &bugs, "");
+    let file = study.path().join("study.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (text, slurm) = text.split_once("\n[slurm]\n").unwrap();
+    std::fs::write(&file, format!("{text}{DESIGN}\n[slurm]\n{slurm}")).unwrap();
+    let local = TestStudy::from_definition("quick-tinynn", &[]);
+    let copied =
+        Command::new("cp").args(["-r", "-T"]).args([study.path(), local.path()]).status().unwrap();
+    assert!(copied.success());
+    local.call(&["run", "--executor", "local"]).expect(&[0]);
+    let looks = |study: &TestStudy| {
+        std::fs::read_to_string(study.path().join("design/looks.jsonl")).unwrap_or_default()
+    };
+
+    // Killed after its first look, and called again.
+    let mut killed = on(&cluster, &study, &[]).stdout(Stdio::null()).spawn().unwrap();
+    until(120, || !looks(&study).is_empty())
+        .unwrap_or_else(|| panic!("{:?}\n{}", cluster.jobs(), cluster.logs()));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let summary = run(&cluster, &study, &[]).expect(&[0]).json();
+    for (bug, runs) in [("pr16", 5), ("pr40", 2)] {
+        let sides = summary["sides"].as_array().unwrap();
+        let its = sides.iter().filter(|side| side["bug"] == bug);
+        let finished: Vec<&Value> = its.map(|side| &side["finished"]).collect();
+        assert_eq!(finished, [runs, runs], "{summary}");
+    }
+    assert_eq!(looks(&study), looks(&local), "the same looks, bit for bit");
+    assert_eq!(results(&study), results(&local));
+    for (bug, jobs) in jobs(&study) {
+        let classes: BTreeSet<String> = jobs.iter().map(|job| job["class"].to_string()).collect();
+        assert_eq!(classes.len(), 1, "{bug}, over all looks");
+    }
+    assert_eq!(active(&cluster), 0);
+    assert_eq!(run(&cluster, &study, &[]).expect(&[0]).json()["made"], 0);
 }

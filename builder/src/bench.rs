@@ -163,7 +163,7 @@ impl Bench<'_> {
         self.record.cache = source::cache_use(&self.path("record"));
         if let (Ok(_), Some(folder)) = (&outcome, &recipe.sources.ninja) {
             let deps = self.path("record").join(source::NINJA_DEPS);
-            cost::keep(&deps, folder, &self.shop.study.build_dir(&self.job.id))?;
+            cost::keep(&deps, folder, &self.shop.places.build(&self.job.id))?;
         }
         outcome.map(|_| ())
     }
@@ -267,10 +267,9 @@ impl Bench<'_> {
         match &self.job.base {
             None => self.take_release(user).await?,
             Some(base) => {
-                let files = self.shop.study.artifact_dir(base).join("files");
-                layout::copy_tree(&files, &self.path("out"))?;
+                let folder = self.shop.find(base);
+                layout::copy_tree(&folder.join("files"), &self.path("out"))?;
                 // What was compiled was compiled there.
-                let folder = self.shop.study.artifact_dir(base);
                 let below = BuildRecord::read(&folder.join("record.json"))?;
                 self.record.tree = below.tree;
                 self.record.submodules = below.submodules;
@@ -352,9 +351,10 @@ impl Bench<'_> {
         for (name, value) in recipe.environment.iter().chain(&self.job.identity.flags) {
             spec = spec.env(name, value);
         }
-        spec = spec
-            .label(containers::STUDY_LABEL, &layout::study_mark(shop.study))
-            .label("reproduceml.artifact", self.job.id.as_str());
+        for (name, value) in &shop.places.labels {
+            spec = spec.label(name, value);
+        }
+        spec = spec.label("reproduceml.artifact", self.job.id.as_str());
         let limits = &shop.limits;
         spec.limits.memory = Some(limits.memory);
         spec.limits.time = Some(limits.seconds);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use containers::ContainerError;
+use slurm::SlurmError;
 use study::{StoreError, StudyError};
 
 /// Why the build stage cannot go on.
@@ -90,6 +91,17 @@ pub enum BuildError {
         /// Why it cannot be had.
         what: String,
     },
+    /// A cluster could not do its part (exit code 3).
+    #[error(transparent)]
+    Slurm(#[from] SlurmError),
+    /// A node of a cluster cannot build (exit code 3).
+    #[error("the builds cannot go on{node}: {said}")]
+    Node {
+        /// ` on n1`, if it is known which.
+        node: String,
+        /// What the program said there.
+        said: String,
+    },
     /// The request itself makes no sense (exit code 2).
     #[error("{0}")]
     Request(String),
@@ -142,6 +154,8 @@ impl BuildError {
                 | Self::NoClone { .. }
                 | Self::Wheel { .. }
                 | Self::Disk { .. }
+                | Self::Slurm(_)
+                | Self::Node { .. }
         )
     }
 

@@ -43,6 +43,8 @@ pub enum Event {
         /// What it was.
         what: String,
     },
+    /// What a cluster does, or would be told.
+    Cluster(String),
     /// An artifact's build begins.
     Started {
         /// The artifact.

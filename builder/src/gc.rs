@@ -8,7 +8,7 @@ use serde::Serialize;
 use study::Study;
 
 use crate::error::BuildError;
-use crate::{layout, share};
+use crate::{cluster, layout, share};
 
 /// Something that no build needs any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,10 +62,10 @@ pub async fn clean(
     } else {
         docker.remove_leftovers(&labels).await?
     };
-    let mut found: Vec<Garbage> = containers
-        .into_iter()
-        .map(|container| Garbage::Container { name: container.name })
-        .collect();
+    let containers =
+        containers.into_iter().chain(cluster::dead_containers(docker, &mark, dry_run).await?);
+    let mut found: Vec<Garbage> =
+        containers.map(|container| Garbage::Container { name: container.name }).collect();
     for path in folders(study)? {
         if !dry_run {
             layout::remove_folder(&path)?;
@@ -105,6 +105,7 @@ fn folders(study: &Study) -> Result<Vec<PathBuf>, BuildError> {
             }
         }
     }
+    found.extend(cluster::dead_folders(study)?);
     found.sort();
     Ok(found)
 }

@@ -53,7 +53,7 @@ impl Identity {
 }
 
 /// One artifact to make.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its identifier.
     pub id: ArtifactId,

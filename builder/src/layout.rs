@@ -1,9 +1,10 @@
 //! Where builds work inside a study, and the file operations they share.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use study::{ArtifactRecord, ArtifactStatus, Study};
+use study::{ArtifactId, ArtifactRecord, ArtifactStatus, Study};
 use walkdir::WalkDir;
 
 use crate::error::BuildError;
@@ -17,6 +18,57 @@ pub(crate) fn scratch_dir(study: &Study) -> PathBuf {
 /// The compiler cache that all builds of a study share.
 pub(crate) fn compiler_cache_dir(study: &Study) -> PathBuf {
     study.cache_dir().join("ccache")
+}
+
+/// Where a workshop puts what it makes, and how its containers are marked.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// Trees and objects of builds under way.
+    pub scratch: PathBuf,
+    /// Logs and records, a folder a build.
+    pub builds: PathBuf,
+    /// Artifacts, a folder each.
+    pub artifacts: PathBuf,
+    /// Labels of its containers.
+    pub labels: Vec<(&'static str, String)>,
+    /// What is recorded of the machine beside what its daemon says.
+    pub host: BTreeMap<String, String>,
+}
+
+impl Places {
+    /// Those of a study.
+    pub(crate) fn of(study: &Study) -> Self {
+        Self {
+            scratch: scratch_dir(study),
+            builds: study.root().join("builds"),
+            artifacts: study.artifacts_dir(),
+            labels: vec![(containers::STUDY_LABEL, study_mark(study))],
+            host: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn build(&self, id: &ArtifactId) -> PathBuf {
+        self.builds.join(id.as_str())
+    }
+
+    pub(crate) fn artifact(&self, id: &ArtifactId) -> PathBuf {
+        self.artifacts.join(id.as_str())
+    }
+}
+
+/// Moves a folder; where it lies on another disk, by a copy that is whole before it has its name.
+pub(crate) fn move_folder(from: &Path, to: &Path) -> Result<(), BuildError> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {}
+        done => return done.map_err(BuildError::io(to)),
+    }
+    let part = to
+        .with_file_name(format!(".part-{}", to.file_name().unwrap_or_default().to_string_lossy()));
+    remove_folder(&part)?;
+    fs::create_dir(&part).map_err(BuildError::io(&part))?;
+    copy_tree(from, &part)?;
+    fs::rename(&part, to).map_err(BuildError::io(to))?;
+    remove_folder(from)
 }
 
 /// What marks the containers of a study: a digest of its path.

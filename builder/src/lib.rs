@@ -11,6 +11,7 @@ mod changed_tests;
 mod checkout;
 mod choose;
 mod classify;
+mod cluster;
 mod compare;
 mod content;
 mod cost;
@@ -51,6 +52,7 @@ mod wheel;
 pub use catalogue::{Entry, Shown, entries, export, find, show};
 pub use changed_tests::{Chosen, choose as choose_tests, names as changed_test_names};
 pub use checkout::{Checkout, CheckoutError, export as export_tree};
+pub use cluster::work;
 pub use compare::{PairComparison, compare};
 pub use content::{Content, FileEntry, FileKind, give_to as give_tree};
 pub use cost::Dependents;
@@ -71,8 +73,8 @@ pub use lock::{Lock, Locked, Moved, check as check_lock, lock as lock_toolchains
 pub use log::read_log;
 pub use mirror::{MirrorOutcome, Mirrored, mirror};
 pub use options::{
-    BugBuild, BuildLimits, BuildOptions, BuildSummary, Elsewhere, Estimate, Outcome, Retry,
-    SideBuild,
+    BugBuild, BuildLimits, BuildOptions, BuildSummary, ClusterOptions, Elsewhere, Estimate,
+    Outcome, Retry, SideBuild, Unmade,
 };
 pub use overlay::OverlaidFile;
 pub use pair::mismatches;

@@ -14,6 +14,9 @@ const LEVEL: i32 = 3;
 /// follow the log. More often would cost compression.
 const VISIBLE: Duration = Duration::from_millis(250);
 
+/// A log's name until it is finished.
+const PARTIAL: &str = ".part-log.zst";
+
 /// A log that is being written. It gets its name only when finished.
 pub(crate) struct LogFile {
     partial: PathBuf,
@@ -28,7 +31,7 @@ impl LogFile {
     /// Begins the log of a build in its folder.
     pub(crate) fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let partial = folder.join(".part-log.zst");
+        let partial = folder.join(PARTIAL);
         let encoder = zstd::Encoder::new(File::create(&partial)?, LEVEL)?;
         let path = folder.join("log.zst");
         Ok(Self { partial, path, encoder, lines: 0, at_line_start: true, flushed: Instant::now() })
@@ -76,6 +79,24 @@ impl LogFile {
     }
 }
 
+/// Keeps in `to` what a process that was killed wrote of its log in `from`, with a last line that
+/// says why there is no more. Of a log that breaks off, what can be read counts.
+pub(crate) fn salvage(from: &Path, to: &Path, why: &str) -> io::Result<()> {
+    let mut text = Vec::new();
+    let there = [from.join("log.zst"), from.join(PARTIAL)].into_iter().find(|path| path.is_file());
+    if let Some(path) = there {
+        let mut log = zstd::Decoder::new(File::open(path)?)?;
+        let mut piece = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = log.read(&mut piece) {
+            text.extend(piece.iter().take(length));
+        }
+    }
+    let mut log = LogFile::create(to)?;
+    log.write(&text)?;
+    log.line(&format!("= ended: {why}"))?;
+    log.finish().map(drop)
+}
+
 /// Reads a build's log as text.
 ///
 /// # Errors
@@ -105,5 +126,22 @@ mod tests {
         let text = read_log(&path).unwrap();
         assert_eq!(scanner.lines(), 4);
         assert_eq!(text.lines().nth(3), Some("a.c:1:1: error: x"));
+    }
+
+    #[test]
+    fn of_a_log_that_breaks_off_what_there_is_is_kept() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut log = LogFile::create(from.path()).unwrap();
+        log.line("+ [compile] make").unwrap();
+        log.flushed = Instant::now().checked_sub(VISIBLE).unwrap();
+        log.write(b"cc a.c\n").unwrap();
+        // As if the process were killed: the end of the stream is not written.
+        std::mem::forget(log);
+        salvage(from.path(), to.path(), "too long").unwrap();
+        let text = read_log(&to.path().join("log.zst")).unwrap();
+        assert_eq!(text, "+ [compile] make\ncc a.c\n= ended: too long\n");
+        // A build that had not begun has no log.
+        salvage(&to.path().join("nothing"), to.path(), "too long").unwrap();
+        assert_eq!(read_log(&to.path().join("log.zst")).unwrap(), "= ended: too long\n");
     }
 }

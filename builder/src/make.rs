@@ -14,7 +14,7 @@ use crate::error::BuildError;
 use crate::event::Event;
 use crate::identity::Job;
 use crate::image::ReadyToolchain;
-use crate::layout;
+use crate::layout::{self, Places};
 use crate::log::LogFile;
 use crate::options::DecidedLimits;
 use crate::provenance;
@@ -30,6 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Workshop<'a> {
     pub docker: &'a Docker,
     pub study: &'a Study,
+    pub places: Places,
     /// By their identity, as the artifacts' identities name them.
     pub toolchains: &'a BTreeMap<String, ReadyToolchain>,
     pub clone: Option<PathBuf>,
@@ -76,6 +77,12 @@ impl Workshop<'_> {
         })
     }
 
+    /// The folder of an artifact that is there already: one of this call, or the study's.
+    pub(crate) fn find(&self, id: &ArtifactId) -> PathBuf {
+        let own = self.places.artifact(id);
+        if own.is_dir() { own } else { self.study.artifact_dir(id) }
+    }
+
     /// One attempt. The inner error is the daemon's.
     async fn attempt(
         &self,
@@ -83,10 +90,10 @@ impl Workshop<'_> {
         attempt: u32,
     ) -> Result<Result<ArtifactRecord, ContainerError>, BuildError> {
         let toolchain = self.toolchain_of(job)?;
-        let scratch = layout::scratch_dir(self.study).join(job.id.as_str());
+        let scratch = self.places.scratch.join(job.id.as_str());
         layout::remove_folder(&scratch)?;
         fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
-        let folder = self.study.build_dir(&job.id);
+        let folder = self.places.build(&job.id);
         let log = LogFile::create(&folder).map_err(BuildError::io(&folder))?;
         // Tells whoever looks on what the log that is growing here belongs to.
         let note = folder.join("building.json");
@@ -149,12 +156,13 @@ impl Workshop<'_> {
         attempt: u32,
     ) -> BuildRecord {
         let info = self.docker.info();
-        let host = BTreeMap::from([
+        let mut host = BTreeMap::from([
             ("architecture".to_owned(), info.architecture.clone()),
             ("docker".to_owned(), info.version.clone()),
             ("operating_system".to_owned(), info.operating_system.clone()),
             ("vectors".to_owned(), vectors(self.docker)),
         ]);
+        host.extend(self.places.host.clone());
         BuildRecord {
             id: job.id.clone(),
             identity: job.identity.clone(),
@@ -192,13 +200,13 @@ impl Workshop<'_> {
 
     /// Puts a whole and tested artifact under its identity, in one step.
     fn store_artifact(&self, job: &Job, scratch: &Path, made: &Made) -> Result<(), BuildError> {
-        let all = self.study.artifacts_dir();
+        let all = self.places.artifacts.clone();
         fs::create_dir_all(&all).map_err(BuildError::io(&all))?;
         let part = all.join(format!(".part-{}", job.id));
         layout::remove_folder(&part)?;
         fs::create_dir(&part).map_err(BuildError::io(&part))?;
         let files = part.join("files");
-        fs::rename(scratch.join("out"), &files).map_err(BuildError::io(&files))?;
+        layout::move_folder(&scratch.join("out"), &files)?;
         share::share(self.study, &files, &made.content)?;
         let fault = job.identity.fault.iter().map(|digest| ("fault.py".to_owned(), digest.clone()));
         let release = job.identity.release.iter().map(|r| (r.name.clone(), r.sha256.clone()));
@@ -214,7 +222,7 @@ impl Workshop<'_> {
             let bytes = bytes.map_err(|e| BuildError::io(&path)(e.into()))?;
             study::files::write_whole(&path, &bytes).map_err(BuildError::io(&path))?;
         }
-        let place = self.study.artifact_dir(&job.id);
+        let place = self.places.artifact(&job.id);
         // Only a build that is done again finds one; what it replaces has the same identity.
         layout::remove_folder(&place)?;
         fs::rename(&part, &place).map_err(BuildError::io(&place))?;

@@ -7,8 +7,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use containers::Cancel;
-use serde::Serialize;
-use study::{ArtifactId, BugId, CommitId, Evaluation, Strategy, Study, StudyConfig, UnknownWord};
+use serde::{Deserialize, Serialize};
+use study::{
+    ArtifactId, BugId, CommitId, Evaluation, SlurmPolicy, Strategy, Study, StudyConfig, UnknownWord,
+};
 
 use crate::failure::FailureClass;
 use crate::rebuild::Rebuilt;
@@ -42,6 +44,8 @@ pub struct BuildOptions {
     pub faults_dir: Option<PathBuf>,
     /// Where artifacts may lie that the study's folder has not: looked into before anything is made.
     pub elsewhere: Option<Arc<dyn Elsewhere>>,
+    /// A cluster whose nodes build; none: this machine does.
+    pub cluster: Option<ClusterOptions>,
     /// Ends the stage early when set.
     pub cancel: Cancel,
 }
@@ -55,6 +59,19 @@ pub trait Elsewhere: std::fmt::Debug + Send + Sync {
         study: &'a Study,
         id: &'a ArtifactId,
     ) -> Pin<Box<dyn Future<Output = Result<bool, String>> + Send + 'a>>;
+}
+
+/// How builds are handed to a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// What is asked of it, with what holds for builds ([`study::SlurmPolicy::for_builds`]).
+    pub policy: SlurmPolicy,
+    /// A folder of the nodes' own for trees and objects; none: the study's.
+    pub scratch: Option<PathBuf>,
+    /// This program, where nodes find it.
+    pub program: PathBuf,
+    /// Its data, where nodes find them: what `REPRODUCEML_HOME` says there.
+    pub home: PathBuf,
 }
 
 impl BuildOptions {
@@ -74,6 +91,7 @@ impl BuildOptions {
             repo: None,
             faults_dir: None,
             elsewhere: None,
+            cluster: None,
             cancel: Cancel::new(),
         }
     }
@@ -142,7 +160,7 @@ impl BuildLimits {
 }
 
 /// The limits of a build, all decided; sizes in bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DecidedLimits {
     pub memory: u64,
     pub seconds: u64,
@@ -187,6 +205,9 @@ pub struct BuildSummary {
     pub failed: usize,
     /// What was built again to be compared with what was there.
     pub rebuilt: Vec<Rebuilt>,
+    /// Builds that a cluster did not come to the end of: the next call makes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmade: Vec<Unmade>,
     /// Whether nothing was done because only the plan was asked for.
     pub dry_run: bool,
     /// What the plan is expected to take, from what has been built before; none without
@@ -194,6 +215,15 @@ pub struct BuildSummary {
     pub estimate: Option<Estimate>,
     /// Seconds the whole call took.
     pub seconds: f64,
+}
+
+/// A build that came to no end, which is no result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unmade {
+    /// The artifact that is not.
+    pub artifact: ArtifactId,
+    /// What happened to its job.
+    pub reason: String,
 }
 
 /// What a plan is expected to take.

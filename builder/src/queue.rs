@@ -16,17 +16,19 @@ use crate::error::BuildError;
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::gc;
+use crate::identity::Job;
 use crate::image::ReadyToolchain;
-use crate::layout::store_record;
+use crate::layout::{Places, store_record};
 use crate::make::{Workshop, is_there};
 use crate::options::{BuildOptions, BuildSummary, Estimate, Retry};
 use crate::plan::{self, Plan};
+use crate::rebuild::Rebuilt;
 use crate::record::BuildRecord;
 use crate::release::{Shelf, releases};
 use crate::suits::{self, Assignment};
 use crate::summary::{self, Done};
 use crate::toolchain::Toolchain;
-use crate::{lock, pair, source};
+use crate::{cluster, lock, pair, source};
 
 /// Builds the artifacts of a study's selected bugs, or of those that are asked for.
 ///
@@ -87,41 +89,45 @@ pub async fn build(
     }
     let mut done = known(study, &store, &plan, options)?;
     progress(Event::Planned { artifacts: plan.jobs.len(), known: done.len() });
-    let mut rebuilt = Vec::new();
+    let (mut rebuilt, mut unmade) = (Vec::new(), Vec::new());
+    let jobs = options.jobs.max(1);
+    let cores = f64::from(docker.info().processors);
+    let shop = Workshop {
+        docker: &docker,
+        study,
+        places: Places::of(study),
+        toolchains: &by_identity,
+        clone,
+        limits: options.limits.decide(&study.config),
+        cpus: options.limits.cpus.unwrap_or((cores / jobs as f64).max(0.5)),
+        cancel: &options.cancel,
+        progress,
+    };
+    if let Some(nodes) = options.cluster.as_ref().filter(|_| options.dry_run)
+        && let Some(text) = cluster::preview(&shop, &store, &plan, nodes, &done)?
+    {
+        progress(Event::Cluster(text));
+    }
     if !options.dry_run {
         assign(&store, &plan, &done)?;
-        let jobs = options.jobs.max(1);
-        let cores = f64::from(docker.info().processors);
-        let shop = Workshop {
-            docker: &docker,
-            study,
-            toolchains: &by_identity,
-            clone,
-            limits: options.limits.decide(&study.config),
-            cpus: options.limits.cpus.unwrap_or((cores / jobs as f64).max(0.5)),
-            cancel: &options.cancel,
-            progress,
-        };
         if options.rebuild {
-            for id in done.iter().filter(|(_, done)| done.record.is_built()).map(|(id, _)| id) {
-                if shop.cancel.is_cancelled() {
-                    return Err(BuildError::Interrupted);
-                }
-                check_disk(&shop)?;
-                if let Some(job) = plan.jobs.get(id) {
-                    rebuilt.push(shop.make_again(job).await?);
-                }
-            }
+            rebuilt = make_again(&shop, &plan, &done).await?;
         }
         check_forecast(&shop, &summary::forecast(study, &plan, &done, jobs)?, jobs)?;
-        make_all(&shop, &store, &plan, jobs, &mut done).await?;
+        unmade = match &options.cluster {
+            Some(nodes) => cluster::make_all(&shop, &store, &plan, nodes, &mut done).await?,
+            None => {
+                make_all(&shop, &store, &plan, jobs, &mut done).await?;
+                Vec::new()
+            }
+        };
         for (bug, evaluation) in pair::refused(study, &plan)? {
             store.withdraw_artifact(&bug, evaluation)?;
         }
     }
     let report =
         summary::Report { study, bugs: &bugs, suited: &suited, plan: &plan, done: &done, options };
-    Ok(BuildSummary { left_out, rebuilt, ..report.summary(began.elapsed())? })
+    Ok(BuildSummary { left_out, rebuilt, unmade, ..report.summary(began.elapsed())? })
 }
 
 /// Decides how each mined bug's pair is made.
@@ -151,6 +157,42 @@ async fn choose_all(
     Ok(all)
 }
 
+/// Builds again what is there already.
+async fn make_again(
+    shop: &Workshop<'_>,
+    plan: &Plan,
+    done: &BTreeMap<ArtifactId, Done>,
+) -> Result<Vec<Rebuilt>, BuildError> {
+    let mut rebuilt = Vec::new();
+    for id in done.iter().filter(|(_, done)| done.record.is_built()).map(|(id, _)| id) {
+        if shop.cancel.is_cancelled() {
+            return Err(BuildError::Interrupted);
+        }
+        check_disk(shop)?;
+        if let Some(job) = plan.jobs.get(id) {
+            rebuilt.push(shop.make_again(job).await?);
+        }
+    }
+    Ok(rebuilt)
+}
+
+/// What of a plan is still to be made: chains that need nothing of another chain, and then those
+/// with a fault on an artifact that another chain makes.
+pub(crate) fn open_chains(
+    plan: &Plan,
+    done: &BTreeMap<ArtifactId, Done>,
+) -> [Vec<Vec<ArtifactId>>; 2] {
+    let chains = plan.chains.iter().map(|chain| {
+        chain.iter().filter(|id| !done.contains_key(*id)).cloned().collect::<Vec<_>>()
+    });
+    let waits = |chain: &Vec<ArtifactId>| {
+        let base = |id| plan.jobs.get(id).and_then(|job: &Job| job.base.as_ref());
+        chain.iter().filter_map(base).any(|base| !chain.contains(base) && !done.contains_key(base))
+    };
+    let (later, first) = chains.filter(|chain| !chain.is_empty()).partition(waits);
+    [first, later]
+}
+
 /// Makes what is not there yet and stores each result as it comes.
 async fn make_all(
     shop: &Workshop<'_>,
@@ -159,18 +201,14 @@ async fn make_all(
     jobs: usize,
     done: &mut BTreeMap<ArtifactId, Done>,
 ) -> Result<(), BuildError> {
-    let todo: Vec<Vec<ArtifactId>> = plan
-        .chains
-        .iter()
-        .map(|chain| chain.iter().filter(|id| !done.contains_key(*id)).cloned().collect())
-        .filter(|chain: &Vec<ArtifactId>| !chain.is_empty())
-        .collect();
-    let mut results =
-        stream::iter(todo).map(|chain| make_chain(shop, store, plan, chain)).buffer_unordered(jobs);
-    while let Some(result) = results.next().await {
-        done.extend(
-            result?.into_iter().map(|record| (record.id.clone(), Done { record, now: true })),
-        );
+    for chains in open_chains(plan, done) {
+        let making = chains.into_iter().map(|chain| make_chain(shop, store, plan, chain));
+        let mut results = stream::iter(making).buffer_unordered(jobs);
+        while let Some(result) = results.next().await {
+            done.extend(
+                result?.into_iter().map(|record| (record.id.clone(), Done { record, now: true })),
+            );
+        }
     }
     Ok(())
 }
@@ -194,24 +232,36 @@ async fn make_chain(
         check_disk(shop)?;
         (shop.progress)(Event::Started { id: id.clone(), what: job.describe() });
         let record = shop.make(job).await?;
-        store.put_artifact(&record)?;
-        for want in plan.wants.iter().filter(|want| want.job == id) {
-            store.assign_artifact(&want.bug, want.evaluation, &id)?;
-        }
-        (shop.progress)(match &record.status {
-            ArtifactStatus::Built { bytes, .. } => {
-                Event::Built { id, seconds: record.seconds, bytes: *bytes }
-            }
-            ArtifactStatus::Failed { class, line } => {
-                Event::Failed { id, class: class.clone(), line: line.clone() }
-            }
-        });
+        enter(shop, store, plan, &record)?;
         made.push(record);
     }
     Ok(made)
 }
 
-fn check_disk(shop: &Workshop<'_>) -> Result<(), BuildError> {
+/// Stores what came of a build, and says it.
+pub(crate) fn enter(
+    shop: &Workshop<'_>,
+    store: &Store,
+    plan: &Plan,
+    record: &ArtifactRecord,
+) -> Result<(), BuildError> {
+    let id = &record.id;
+    store.put_artifact(record)?;
+    for want in plan.wants.iter().filter(|want| want.job == *id) {
+        store.assign_artifact(&want.bug, want.evaluation, id)?;
+    }
+    (shop.progress)(match &record.status {
+        ArtifactStatus::Built { bytes, .. } => {
+            Event::Built { id: id.clone(), seconds: record.seconds, bytes: *bytes }
+        }
+        ArtifactStatus::Failed { class, line } => {
+            Event::Failed { id: id.clone(), class: class.clone(), line: line.clone() }
+        }
+    });
+    Ok(())
+}
+
+pub(crate) fn check_disk(shop: &Workshop<'_>) -> Result<(), BuildError> {
     let root = shop.study.root();
     let free = containers::free_bytes(root).map_err(BuildError::io(root))?;
     if free < shop.limits.free {

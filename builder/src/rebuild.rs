@@ -63,7 +63,7 @@ impl Workshop<'_> {
         });
         let toolchain = self.toolchain_of(job)?;
         let began = Instant::now();
-        let scratch = layout::scratch_dir(self.study).join(format!("again-{}", job.id));
+        let scratch = self.places.scratch.join(format!("again-{}", job.id));
         layout::remove_folder(&scratch)?;
         fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
         let folder = self.study.build_dir(&job.id).join("rebuild");

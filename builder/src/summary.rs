@@ -84,6 +84,7 @@ impl Report<'_> {
             reused: count(false),
             failed: done.values().filter(|done| !done.record.is_built()).count(),
             rebuilt: Vec::new(),
+            unmade: Vec::new(),
             dry_run: options.dry_run,
             estimate: forecast(study, plan, done, options.jobs.max(1))?,
             seconds: took.as_secs_f64(),

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bollard::query_parameters::{
-    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
+    BuildImageOptions, CreateImageOptions, ImportImageOptions, ListImagesOptions,
+    RemoveImageOptions, TagImageOptions,
 };
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
 use walkdir::WalkDir;
 
 use crate::connect::Docker;
@@ -17,6 +19,9 @@ use crate::error::ContainerError;
 
 /// Last lines of an image build that an error quotes.
 const QUOTED_LINES: usize = 15;
+
+/// Bytes of an archive that are read at a time.
+const LOADED_AT_ONCE: usize = 1 << 20;
 
 /// An image on the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +188,32 @@ impl Docker {
         }
         file.as_file().sync_all().map_err(failed)?;
         file.persist(path).map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+
+    /// Loads the images of an archive that [`Docker::save_image`] or `docker save` wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError::ImageBuild`] if the file cannot be read or the daemon does not take it.
+    pub async fn load_image(&self, path: &Path) -> Result<(), ContainerError> {
+        let failed = |detail: String| ContainerError::ImageBuild {
+            image: path.display().to_string(),
+            detail,
+        };
+        let file = tokio::fs::File::open(path).await.map_err(|error| failed(error.to_string()))?;
+        let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
+            let mut piece = vec![0; LOADED_AT_ONCE];
+            let length = file.read(&mut piece).await?;
+            piece.truncate(length);
+            io::Result::Ok((length > 0).then(|| (piece.into(), file)))
+        });
+        let body = bollard::body_try_stream(pieces);
+        let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
+        let mut answers = Box::pin(self.client.import_image(options, body, None));
+        while let Some(answer) = answers.next().await {
+            answer.map_err(|error| failed(crate::error::with_causes(&error)))?;
+        }
         Ok(())
     }
 

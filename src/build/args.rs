@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use builder::BuildLimits;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use study::BugId;
 
 /// Arguments of `build`.
@@ -18,15 +18,25 @@ pub struct BuildArgs {
     pub make: MakeArgs,
 }
 
+impl BuildArgs {
+    /// Whether this is what a job of a cluster calls, which ends by itself when it is told to.
+    pub fn is_on_node(&self) -> bool {
+        matches!(self.what, Some(BuildCommand::Work { .. }))
+    }
+}
+
 /// What to build, and how.
 #[derive(Debug, Args)]
 pub struct MakeArgs {
     /// Only these bugs; else all that are selected.
     pub bugs: Vec<BugId>,
-    /// Builds at the same time; they share the machine's processors, and one uses all of them. 0
-    /// counts as 1.
-    #[arg(long, default_value_t = 1)]
-    pub jobs: u32,
+    /// Where builds are made: `docker` on this machine, or `slurm` as `[slurm]` of study.toml says.
+    #[arg(long, value_enum, default_value = "docker")]
+    pub executor: BuildExecutor,
+    /// Builds at the same time [default: 1]; they share the machine's processors, and one uses all
+    /// of them. 0 counts as 1. With `slurm`, jobs in the queue or under way [default: slurm.jobs].
+    #[arg(long)]
+    pub jobs: Option<u32>,
     /// A clone of the framework's repository; else the one of study.toml.
     #[arg(long, value_name = "CLONE")]
     pub repo: Option<PathBuf>,
@@ -48,6 +58,15 @@ pub struct MakeArgs {
     /// The limits of each build.
     #[command(flatten)]
     pub limits: LimitArgs,
+}
+
+/// Where builds are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BuildExecutor {
+    /// In containers of this machine's Docker.
+    Docker,
+    /// As jobs of a Slurm cluster, in containers of its nodes' Docker.
+    Slurm,
 }
 
 /// Limits of each build.
@@ -161,6 +180,12 @@ pub enum BuildCommand {
     Report,
     /// Compute every digest of every artifact again.
     Verify,
+    /// The part of a job of `--executor slurm` that its node does.
+    #[command(hide = true)]
+    Work {
+        /// The job's folder.
+        folder: PathBuf,
+    },
     /// Remove what interrupted builds left behind.
     Gc {
         /// Only list it.

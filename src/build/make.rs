@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use builder::{BuildOptions, BuildSummary, Event, FailureClass, Outcome};
 
-use super::args::MakeArgs;
+use super::args::{BuildExecutor, MakeArgs};
 use super::explain;
 use crate::cli::Cli;
 use crate::failure::Failure;
@@ -20,7 +20,7 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     let home = Home::for_containers(&study)?;
     let mut options = BuildOptions::new(home.toolchains());
     options.bugs.clone_from(&args.bugs);
-    options.jobs = args.jobs as usize;
+    options.jobs = args.jobs.unwrap_or(1) as usize;
     options.dry_run = args.dry_run;
     options.rebuild = args.rebuild;
     options.repo.clone_from(&args.repo);
@@ -33,6 +33,9 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
         None => None,
         Some(class) => Some(class.parse().map_err(|error| Failure::input(anyhow!("{error}")))?),
     };
+    if args.executor == BuildExecutor::Slurm {
+        super::cluster::hand_over(&study, args, &mut options)?;
+    }
     let progress = Progress::new();
     let summary =
         builder::build(&study, &options, &|event| show(&progress, event)).await.map_err(explain)?;
@@ -51,6 +54,9 @@ pub async fn make(cli: &Cli, args: &MakeArgs) -> Result<(), Failure> {
     }
     for one in summary.rebuilt.iter().filter(|one| !one.same) {
         tracing::warn!("{} built again is another: {}", one.artifact.short(), one.describe());
+    }
+    for one in &summary.unmade {
+        tracing::warn!("{} was not made: {}", one.artifact.short(), one.reason);
     }
     warn_of_pairs(&study)?;
     let other = summary.rebuilt.iter().filter(|one| !one.same).count();
@@ -83,6 +89,12 @@ fn conclude(summary: &BuildSummary) -> Result<(), Failure> {
         Err(Failure::stage(anyhow!(
             "{refused} pairs are refused because their two artifacts were not made alike; build \
              one side again on the machine of the other"
+        )))
+    } else if summary.failed == 0 && !summary.unmade.is_empty() {
+        Err(Failure::stage(anyhow!(
+            "{} builds came to no end on the cluster; warnings above say why, and the same command \
+             makes them",
+            summary.unmade.len()
         )))
     } else if summary.failed == 0 && !summary.left_out.is_empty() {
         Err(Failure::missing(anyhow!(
@@ -136,6 +148,7 @@ pub fn show(progress: &Progress, event: Event) {
         Event::Release { name } => progress.line(&format!("laying out {name}")),
         Event::Cleaned { what } => progress.line(&format!("removed {what}")),
         Event::Obtained { id } => progress.line(&format!("{} fetched from the store", id.short())),
+        Event::Cluster(text) => progress.line(&text),
         Event::Started { id, what } => progress.line(&format!("{} {what}", id.short())),
         Event::Step { id, step } => tracing::info!("{} {step}", id.short()),
         Event::Output { id, text } => tracing::debug!("{} {}", id.short(), text.trim_end()),

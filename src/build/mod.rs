@@ -3,6 +3,7 @@
 
 pub mod args;
 mod artifacts;
+mod cluster;
 mod lock;
 mod make;
 mod mirror;
@@ -32,6 +33,7 @@ pub async fn build(cli: &Cli, args: &BuildArgs) -> Result<(), Failure> {
                 mirror::Wanted { bugs, from, repo: repo.as_deref(), toolchain, dry_run: *dry_run };
             mirror::mirror(cli, &wanted).await
         }
+        Some(BuildCommand::Work { folder }) => cluster::work(cli, folder).await,
         Some(BuildCommand::Compare) => upkeep::compare(cli),
         Some(BuildCommand::Report) => upkeep::report(cli),
         Some(BuildCommand::Verify) => upkeep::verify(cli),

@@ -1,10 +1,11 @@
 //! What a study has.
 
+use std::process::Command;
 use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
 use miner::history::clone;
-use study::Study;
+use study::{SlurmPolicy, Study};
 
 use super::{Finding, size};
 use crate::cli::Cli;
@@ -16,8 +17,8 @@ const NIGHTLY: &str = "nightly";
 
 /// What a study's stages need beside the machine.
 pub(super) fn needed(study: &Study) -> Vec<Finding> {
-    let cluster = study.config.slurm.is_some().then(cluster);
-    [clone_of(study)].into_iter().chain(cluster).collect()
+    let cluster = study.config.slurm.as_ref().map(|slurm| of_cluster(study, slurm));
+    [clone_of(study)].into_iter().chain(cluster.unwrap_or_default()).collect()
 }
 
 pub(super) async fn findings(cli: &Cli) -> Vec<Finding> {
@@ -78,25 +79,58 @@ fn clone_of(study: &Study) -> Finding {
     }
 }
 
-/// Whether the cluster that the study names answers from here.
-fn cluster() -> Finding {
+/// Whether the cluster that the study names answers from here, and has nodes for a run and for a
+/// build.
+fn of_cluster(study: &Study, slurm: &SlurmPolicy) -> Vec<Finding> {
     let what = "cluster";
-    match std::process::Command::new("sinfo").args(["--noheader", "--format=%D %P"]).output() {
-        Err(error) => Finding::missing(
-            what,
-            format!("sinfo could not be started: {error}"),
-            "study.toml has [slurm]: call `run --executor slurm` where Slurm's commands are",
-        ),
-        Ok(output) if output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let said = text.lines().map(|line| line.trim().replacen(' ', " nodes in ", 1));
-            Finding::ok(what, said.collect::<Vec<_>>().join(", "))
+    let answer = Command::new("sinfo").args(["--noheader", "--format=%D %P"]).output();
+    let nodes = match answer {
+        Err(error) => {
+            return vec![Finding::missing(
+                what,
+                format!("sinfo could not be started: {error}"),
+                "study.toml has [slurm]: call `run` and `build --executor slurm` where Slurm's \
+                 commands are",
+            )];
         }
-        Ok(output) => {
+        Ok(output) if !output.status.success() => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Finding::missing(what, "Slurm does not answer", said)
+            return vec![Finding::missing(what, "Slurm does not answer", said)];
         }
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+    };
+    let said = nodes.lines().map(|line| line.trim().replacen(' ', " nodes in ", 1));
+    let mut found = vec![Finding::ok(what, said.collect::<Vec<_>>().join(", "))];
+    let config = &study.config;
+    let device = config.run.device.as_str();
+    for (what, setup, gpus, memory, keys) in [
+        ("cluster, runs", slurm.clone(), slurm.gpus_for(device), config.run.memory_mib, "[slurm]"),
+        (
+            "cluster, builds",
+            slurm.for_builds(),
+            0,
+            config.build.memory_mib,
+            "[slurm] and [slurm.build]",
+        ),
+    ] {
+        let options = ::slurm::asked(&setup, gpus, memory);
+        let tested =
+            Command::new("sbatch").arg("--test-only").args(&options).arg("--wrap=true").output();
+        found.push(match tested {
+            Ok(output) if output.status.success() => Finding::ok(what, options.join(" ")),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                let advice = format!("no node can take it as {keys} of study.toml asks: {said}");
+                Finding::optional(what, options.join(" "), advice)
+            }
+            Err(error) => Finding::missing(
+                what,
+                format!("sbatch could not be started: {error}"),
+                "Slurm's commands must be on the PATH where work is handed over",
+            ),
+        });
     }
+    found
 }
 
 /// Each Docker host that the study names, as it answers from here.

@@ -15,6 +15,7 @@ mod ids;
 mod layout;
 mod nightly;
 pub mod own_tests;
+pub mod placed;
 pub mod prune;
 pub mod reach;
 pub mod seed;
@@ -30,7 +31,7 @@ pub use hosts::{DockerHost, DockerPolicy};
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
 pub use layout::{Study, StudyError, StudyLock};
 pub use nightly::NightlyPolicy;
-pub use slurm::SlurmPolicy;
+pub use slurm::{BUILD_CPUS, SlurmBuild, SlurmPolicy};
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};
 pub use words::{
     Ending, Evaluation, Factor, NightlyStage, NodeContainer, ReachAnswer, ReachStrength,

@@ -1,5 +1,7 @@
 //! How a study's runs are handed to a cluster: `[slurm]` of `study.toml`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::words::{NodeContainer, SameHardware};
@@ -53,13 +55,63 @@ pub struct SlurmPolicy {
     /// machine's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// Runs that are queued or under way at a time.
+    /// Runs or builds that are queued or under way at a time.
     #[serde(default = "jobs")]
     pub jobs: u32,
     /// Seconds between two looks at the queue.
     #[serde(default = "seconds")]
     pub poll_seconds: u32,
+    /// What is otherwise for builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<SlurmBuild>,
 }
+
+/// What is otherwise for builds: `[slurm.build]`. What is not said holds as in `[slurm]`, but for
+/// processors, memory and time, which a build needs more of than a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlurmBuild {
+    /// The partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// The account that is charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The quality of service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<String>,
+    /// Features that nodes must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<String>,
+    /// Nodes that are never used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<String>,
+    /// Processors of a build; none: [`BUILD_CPUS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// Minutes that the job of a pair may take; none: `build.timeout_minutes` for each artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_minutes: Option<u32>,
+    /// Memory of the job in MiB; none: a little more than `build.memory_mib`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Further options of `sbatch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Vec<String>>,
+    /// Lines of shell that a job runs first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Vec<String>>,
+    /// Builds that are queued or under way at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<u32>,
+    /// A folder of the node's own in which trees and objects lie while a build is under way; none:
+    /// the study's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<PathBuf>,
+}
+
+/// Processors of a build on a node, unless the study says otherwise.
+pub const BUILD_CPUS: u32 = 4;
 
 fn one() -> u32 {
     1
@@ -111,6 +163,9 @@ impl SlurmPolicy {
     /// # Errors
     /// If there is one.
     pub fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
+        if let Some(own) = &self.build {
+            own.check()?;
+        }
         for (key, value) in [
             ("slurm.cpus", Some(self.cpus)),
             ("slurm.jobs", Some(self.jobs)),
@@ -125,15 +180,7 @@ impl SlurmPolicy {
         if self.gpu_type.is_some() && self.gpus == Some(0) {
             return Err(("slurm.gpus", "0".to_owned(), "at least 1 beside slurm.gpu_type"));
         }
-        let own = |option: &&String| {
-            let name = option.split('=').next().unwrap_or_default();
-            OWN_OPTIONS.contains(&name) || !option.starts_with('-')
-        };
-        if let Some(option) = self.options.iter().find(own) {
-            let expected = "options as `--name=value`, none of those that the program gives itself \
-                            (docs/guide/cluster.md)";
-            return Err(("slurm.options", format!("`{option}`"), expected));
-        }
+        check_options("slurm.options", &self.options)?;
         let texts = [&self.partition, &self.account, &self.qos, &self.constraint, &self.exclude];
         let lines = texts.into_iter().chain([&self.gpu_type, &self.server]).flatten();
         if let Some(text) = lines.chain(&self.options).find(|text| !is_one_line(text)) {
@@ -142,9 +189,81 @@ impl SlurmPolicy {
         Ok(())
     }
 
+    /// What holds for builds: the keys of `[slurm.build]` in the place of those of `[slurm]`, and
+    /// no GPU.
+    #[must_use]
+    pub fn for_builds(&self) -> Self {
+        let own = self.build.clone().unwrap_or_default();
+        let all = self.clone();
+        Self {
+            partition: own.partition.or(all.partition),
+            account: own.account.or(all.account),
+            qos: own.qos.or(all.qos),
+            constraint: own.constraint.or(all.constraint),
+            exclude: own.exclude.or(all.exclude),
+            gpu_type: None,
+            gpus: Some(0),
+            cpus: own.cpus.unwrap_or(BUILD_CPUS),
+            time_minutes: own.time_minutes,
+            memory_mib: own.memory_mib,
+            options: own.options.unwrap_or(all.options),
+            setup: own.setup.unwrap_or(all.setup),
+            jobs: own.jobs.unwrap_or(all.jobs),
+            ..all
+        }
+    }
+
     /// GPUs of a run that trains on `device`.
     pub fn gpus_for(&self, device: &str) -> u32 {
         self.gpus.unwrap_or(u32::from(device == "cuda" || self.gpu_type.is_some()))
+    }
+}
+
+impl SlurmBuild {
+    fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
+        for (key, value) in [
+            ("slurm.build.cpus", self.cpus),
+            ("slurm.build.jobs", self.jobs),
+            ("slurm.build.time_minutes", self.time_minutes),
+            ("slurm.build.memory_mib", self.memory_mib),
+        ] {
+            if value == Some(0) {
+                return Err((key, "0".to_owned(), "at least 1"));
+            }
+        }
+        let options = self.options.as_deref().unwrap_or_default();
+        check_options("slurm.build.options", options)?;
+        if let Some(folder) = self.scratch.as_ref().filter(|folder| !folder.is_absolute()) {
+            let found = format!("`{}`", folder.display());
+            return Err(("slurm.build.scratch", found, "an absolute path on the nodes"));
+        }
+        let texts = [&self.partition, &self.account, &self.qos, &self.constraint, &self.exclude];
+        match texts.into_iter().flatten().chain(options).find(|text| !is_one_line(text)) {
+            None => Ok(()),
+            Some(text) => {
+                Err(("slurm.build", format!("{text:?}"), "values of one line that are not empty"))
+            }
+        }
+    }
+}
+
+/// Refuses options of `sbatch` that this program gives itself.
+fn check_options(
+    key: &'static str,
+    options: &[String],
+) -> Result<(), (&'static str, String, &'static str)> {
+    let own = |option: &&String| {
+        let name = option.split('=').next().unwrap_or_default();
+        OWN_OPTIONS.contains(&name) || !option.starts_with('-')
+    };
+    match options.iter().find(own) {
+        None => Ok(()),
+        Some(option) => Err((
+            key,
+            format!("`{option}`"),
+            "options as `--name=value`, none of those that the program gives itself \
+             (docs/guide/cluster.md)",
+        )),
     }
 }
 
@@ -188,10 +307,27 @@ mod tests {
             ("options = [\"script.sh\"]", "slurm.options"),
             ("partition = \"a\\nb\"", "slurm"),
             ("account = \"\"", "slurm"),
+            ("build.cpus = 0", "slurm.build.cpus"),
+            ("build.options = [\"--wrap=x\"]", "slurm.build.options"),
+            ("build.scratch = \"tmp\"", "slurm.build.scratch"),
+            ("build.qos = \" \"", "slurm.build"),
         ] {
             let error = read(&format!("container = \"none\"\n{line}")).unwrap_err();
             assert!(error.starts_with(key) && error.contains("expected"), "{error}");
         }
         read("container = \"none\"\noptions = [\"--exclusive\", \"--mail-type=END\"]").unwrap();
+    }
+
+    #[test]
+    fn builds_have_what_is_said_of_them_and_the_rest_of_all() {
+        let text = "container = \"apptainer\"\npartition = \"gpu\"\naccount = \"a\"\n\
+                    gpu_type = \"a100\"\nmemory_mib = 9\ntime_minutes = 3\n";
+        let plain = read(text).unwrap().for_builds();
+        assert_eq!((plain.partition.as_deref(), plain.cpus), (Some("gpu"), BUILD_CPUS));
+        assert_eq!((plain.gpus_for("cuda"), plain.memory_mib, plain.time_minutes), (0, None, None));
+        let own = format!("{text}[build]\npartition = \"cpu\"\ncpus = 32\ntime_minutes = 600\n");
+        let own = read(&own).unwrap().for_builds();
+        assert_eq!((own.partition.as_deref(), own.account.as_deref()), (Some("cpu"), Some("a")));
+        assert_eq!((own.cpus, own.time_minutes, own.jobs), (32, Some(600), 100));
     }
 }

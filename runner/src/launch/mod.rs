@@ -7,7 +7,6 @@ mod docker;
 mod exit;
 mod hosts;
 mod local;
-mod placed;
 mod slurm;
 
 use std::collections::BTreeMap;
@@ -18,11 +17,11 @@ use std::time::Duration;
 
 use containers::{Cancel, ContainerError};
 
+pub use self::slurm::{SlurmLauncher, SlurmSetup};
 pub use docker::DockerLauncher;
 pub use exit::Exit;
 pub use hosts::{HostSetup, HostsError, HostsLauncher, HostsSetup};
 pub use local::LocalLauncher;
-pub use slurm::{SlurmError, SlurmLauncher, SlurmSetup};
 
 /// One client to start.
 #[derive(Debug, Clone)]
@@ -67,7 +66,7 @@ pub enum LaunchError {
     Container(#[from] ContainerError),
     /// A cluster could not do its part.
     #[error(transparent)]
-    Slurm(#[from] SlurmError),
+    Slurm(#[from] ::slurm::SlurmError),
     /// Docker hosts could not do their part.
     #[error(transparent)]
     Hosts(#[from] HostsError),

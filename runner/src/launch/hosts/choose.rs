@@ -96,7 +96,7 @@ mod tests {
     use super::super::HostSetup;
     use super::*;
     use crate::launch::Seat;
-    use crate::launch::placed::Placed;
+    use study::placed::Placed;
 
     /// A daemon that says its version and nothing else.
     async fn daemon() -> Docker {

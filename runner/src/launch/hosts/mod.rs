@@ -21,12 +21,12 @@ use containers::{Cancel, ContainerError, Docker};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use study::Ending;
+use study::placed::{Class, Placed, PlacedError};
 use tokio::task::JoinHandle;
 
 use self::bring::Common;
 use self::host::{Host, Ready, Trouble};
 use super::exit::Tail;
-use super::placed::{Class, Placed, PlacedError};
 use super::{Exit, Launch, LaunchError, Launcher, Seated, docker, reached_as};
 
 /// Why Docker hosts could not do their part.

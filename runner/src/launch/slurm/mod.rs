@@ -1,142 +1,26 @@
 //! Clients as jobs of a Slurm cluster.
 //!
 //! Runs that are handed over at the same moment become one array of jobs for each bug, in the
-//! plan's order, so that its sides stay interleaved. One look at the queue every few seconds
-//! follows all jobs. Who starts a run again is the plan, never the scheduler: a job is submitted
-//! without `--requeue`, and a run that lost its node gets a new ticket, which takes it from
-//! whatever may still be alive there.
-//!
-//! Nothing is left behind: what ends this program in order cancels its jobs; of one that was killed
-//! the next call finds the jobs by their name and by the journal, and cancels them.
+//! plan's order, so that its sides stay interleaved. Who starts a run again is the plan: a run that
+//! lost its node gets a new ticket, which takes it from whatever may still be alive there. What a
+//! killed call left in the queue is cancelled, since its clients have lost their server.
 
-mod commands;
-mod dispatch;
-mod job;
-mod journal;
-mod nodes;
-mod script;
+mod client;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use containers::Cancel;
+use slurm::{Cluster, End, Over, Preview, Setup, Stage, Work};
 use study::SlurmPolicy;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
-use self::commands::Commands;
-use self::dispatch::{Dispatcher, Over, Request};
-use self::job::JobId;
-use self::journal::Journal;
-pub(super) use self::script::image_archive;
+use self::client::Starter;
+pub(super) use self::client::image_archive;
 use super::exit::Tail;
-use super::placed::PlacedError;
-use super::{Exit, Launch, LaunchError, Launcher};
-
-/// Why a cluster could not do its part.
-#[derive(Debug, thiserror::Error)]
-pub enum SlurmError {
-    /// A command is not there.
-    #[error(
-        "{program} could not be started: {source}; call this on a machine that submits to the \
-         cluster, where Slurm's commands are on the PATH, or use --executor docker or local"
-    )]
-    NoCommand {
-        /// The command.
-        program: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A command did not do its work.
-    #[error("{program} said: {said}; `[slurm]` of study.toml says what is asked of the cluster")]
-    Refused {
-        /// The command.
-        program: &'static str,
-        /// What it said.
-        said: String,
-    },
-    /// A command said something that is not understood.
-    #[error("{program} answered {said:?}, expected the number of a job")]
-    Strange {
-        /// The command.
-        program: &'static str,
-        /// What it said.
-        said: String,
-    },
-    /// No node can take the runs.
-    #[error(
-        "no node of the cluster can take a run as `[slurm]` of study.toml asks for it{said}; \
-         `sinfo` lists what there is"
-    )]
-    NoClass {
-        /// What `sbatch` says of it.
-        said: String,
-    },
-    /// The class of nodes that a bug's runs were made on is gone.
-    #[error(
-        "the runs of {bug} were made on nodes that the cluster has no more, or does not let take \
-         them: {class}. Runs on others could not be compared with them. Wait for these nodes, or \
-         take {bug} out of {path} and make its runs again: `run --retry-failed`"
-    )]
-    ClassGone {
-        /// The bug.
-        bug: String,
-        /// What its nodes have in common.
-        class: String,
-        /// Where it is recorded.
-        path: PathBuf,
-    },
-    /// A node does not see what it should.
-    #[error(
-        "{said}; the study's folder must lie on a file system that the nodes share, at the same \
-         path (docs/guide/cluster.md)"
-    )]
-    NotShared {
-        /// Which node, and what it does not see.
-        said: String,
-    },
-    /// A node lacks a program.
-    #[error(
-        "{said}; install it on the nodes, name another with --python, or load it with \
-         slurm.setup in study.toml"
-    )]
-    NoProgram {
-        /// Which node, and what it lacks.
-        said: String,
-    },
-    /// A file of the study is damaged.
-    #[error("{path}: {source}; remove the file if no job of this study is in the queue")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// A file of the study cannot be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What happened.
-        source: io::Error,
-    },
-    /// Nobody follows the jobs any more.
-    #[error("what follows the cluster's jobs has ended; call the same command again to go on")]
-    Ended,
-}
-
-impl From<PlacedError> for SlurmError {
-    fn from(error: PlacedError) -> Self {
-        match error {
-            PlacedError::Damaged { path, source } => Self::Damaged { path, source },
-            PlacedError::Io { path, source } => Self::Io { path, source },
-        }
-    }
-}
+use super::{Exit, Launch, LaunchError, Launcher, reached_as};
 
 /// What a study's jobs need to know.
 #[derive(Debug, Clone)]
@@ -158,9 +42,16 @@ pub struct SlurmSetup {
 }
 
 impl SlurmSetup {
-    /// Where jobs, classes and scripts are recorded in the study.
-    fn folder(&self) -> PathBuf {
-        self.study.join("slurm")
+    fn jobs(&self) -> Setup {
+        Setup {
+            stage: Stage::Run,
+            policy: self.policy.clone(),
+            study: self.study.clone(),
+            folder: self.study.join("slurm"),
+            root: self.study.join("runs"),
+            name: self.name.clone(),
+            begun: self.begun.clone(),
+        }
     }
 
     /// Where images lie for nodes, if runs need any.
@@ -169,34 +60,35 @@ impl SlurmSetup {
             .then(|| self.study.join("cache/images"))
     }
 
-    /// The options and the script of a first job, for people to look at; the nodes that a bug's
-    /// runs are kept on are known only to the cluster.
-    pub fn preview(&self, launch: &Launch) -> (Vec<String>, String) {
+    /// What a job does that makes a run.
+    fn work(&self, launch: &Launch) -> Work {
         let gpus = self.policy.gpus_for(&self.device);
-        let batch = script::Batch {
-            policy: &self.policy,
-            study: &self.study,
-            python: &self.python,
+        let starter = Starter { policy: &self.policy, python: &self.python, gpus };
+        let server = reached_as(&launch.server, self.server.as_deref());
+        Work {
+            bug: launch.bug.clone(),
+            kin: Vec::new(),
+            folder: launch.folder.clone(),
+            environment: client::environment(launch, &server, self.images().as_deref()),
+            sees: &["PYTHONPATH", "REPRODUCEML_ARTIFACT"],
+            lines: starter.lines(launch),
             gpus,
-            nonce: "MARK",
-            placement: &[],
-        };
-        let name = dispatch::below_runs(&self.study, &launch.folder);
-        let script = batch.script(&self.study.join("runs"), &[name], launch);
-        (batch.options(launch, 1), script)
+            memory_mib: launch.memory_mib,
+            minutes: launch.time.as_secs().div_ceil(60),
+        }
+    }
+
+    /// The first job as it would be submitted, for people to look at.
+    pub fn preview(&self, launch: &Launch) -> Preview {
+        slurm::preview(&self.jobs(), &self.work(launch))
     }
 }
 
 /// Hands clients to a cluster as jobs.
 pub struct SlurmLauncher {
     setup: SlurmSetup,
-    commands: Commands,
-    requests: mpsc::UnboundedSender<Request>,
-    dispatcher: JoinHandle<()>,
+    cluster: Cluster,
 }
-
-/// How long the last moment of a program may take.
-const LAST_MOMENT: Duration = Duration::from_millis(1200);
 
 impl SlurmLauncher {
     /// Cancels what an earlier, killed call left in the queue (their number is the second value),
@@ -204,23 +96,13 @@ impl SlurmLauncher {
     /// waits for runs.
     ///
     /// # Errors
-    /// [`SlurmError`] with what is missing.
-    pub async fn start(setup: SlurmSetup, first: &Launch) -> Result<(Self, usize), SlurmError> {
-        let commands = Commands::new(setup.name.clone());
-        Self::start_with(setup, commands, first).await
-    }
-
-    async fn start_with(
+    /// [`slurm::SlurmError`] with what is missing.
+    pub async fn start(
         setup: SlurmSetup,
-        commands: Commands,
         first: &Launch,
-    ) -> Result<(Self, usize), SlurmError> {
-        let mut journal = Journal::read(&setup.folder())?;
-        let left = cancel_leftovers(&commands, &mut journal).await?;
-        let (requests, receiver) = mpsc::unbounded_channel();
-        let dispatcher = Dispatcher::new(setup.clone(), commands.clone(), journal, first).await?;
-        let dispatcher = tokio::spawn(dispatcher.follow(receiver));
-        Ok((Self { setup, commands, requests, dispatcher }, left))
+    ) -> Result<(Self, usize), slurm::SlurmError> {
+        let (cluster, found) = Cluster::start(setup.jobs(), &setup.work(first), |_| false).await?;
+        Ok((Self { setup, cluster }, found.cancelled))
     }
 
     /// The images that these runs need and that nodes do not find yet, with the archive to make.
@@ -231,50 +113,6 @@ impl SlurmLauncher {
     }
 }
 
-/// Cancels every job of the study and takes back its runs; how many jobs there were.
-async fn cancel_leftovers(commands: &Commands, journal: &mut Journal) -> Result<usize, SlurmError> {
-    journal.withdraw();
-    // Also of a study that was moved since, whose jobs had another name.
-    let written = journal.jobs().into_iter().map(|job| JobId { job, task: None });
-    let written: Vec<JobId> = written.collect();
-    let active = |seen: &job::Seen| !matches!(seen.state, job::State::Ended(_));
-    let queue = commands.queue().await?;
-    let mut left: Vec<JobId> = queue.iter().filter(|seen| active(seen)).map(|s| s.id).collect();
-    let found = left.len();
-    left.extend(written.into_iter().filter(|job| queue.iter().all(|seen| seen.id.job != job.job)));
-    if !left.is_empty() {
-        commands.cancel(&left).await?;
-    }
-    if found > 0 {
-        // They are given a moment to leave their nodes; the new tickets shut them out anyway.
-        for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-            if !commands.queue().await?.iter().any(active) {
-                break;
-            }
-        }
-    }
-    journal.clear()?;
-    Ok(found)
-}
-
-impl Drop for SlurmLauncher {
-    /// Nothing of this call stays in the queue.
-    fn drop(&mut self) {
-        self.dispatcher.abort();
-        if let Ok(mut journal) = Journal::read(&self.setup.folder())
-            && !journal.is_empty()
-        {
-            journal.withdraw();
-            self.commands.cancel_all_now(LAST_MOMENT);
-            // What was not cancelled in this moment is found by its name.
-            if let Err(error) = journal.clear() {
-                tracing::warn!("{error}");
-            }
-        }
-    }
-}
-
 impl Launcher for SlurmLauncher {
     async fn launch(
         &self,
@@ -282,22 +120,33 @@ impl Launcher for SlurmLauncher {
         log: &mut (dyn Write + Send),
         cancel: &Cancel,
     ) -> Result<Exit, LaunchError> {
-        let (done, over) = oneshot::channel();
-        let request = Request { launch: launch.clone(), cancel: cancel.clone(), done };
-        self.requests.send(request).map_err(|_| SlurmError::Ended)?;
-        let Over { seen, end, status, seconds, out } =
-            over.await.map_err(|_| SlurmError::Ended)??;
-        let said = std::fs::read(&out).unwrap_or_default();
+        let over = self.cluster.carry_out(&self.setup.work(launch), cancel).await?;
+        let said = std::fs::read(&over.out).unwrap_or_default();
         log.write_all(&said).map_err(LaunchError::Log)?;
         let mut tail = Tail::default();
         tail.push(&said);
         // The log has it now; a file that stays is only in the way.
-        let _ = std::fs::remove_file(&out);
-        let mut exit = job::exit(&seen, end, status, tail.text(), seconds);
+        let _ = std::fs::remove_file(&over.out);
+        let mut exit = exit(&over, tail.text());
         if cancel.is_cancelled() && exit.scheduler.is_some() {
             exit.scheduler = None;
             exit.cancelled = true;
         }
         Ok(exit)
+    }
+}
+
+/// The last state of a job as the end of a process; `tail` is the end of its output.
+fn exit(over: &Over, tail: String) -> Exit {
+    let (status, signal) = over.status_or_signal();
+    Exit {
+        status,
+        signal,
+        out_of_memory: over.end == End::OutOfMemory,
+        timed_out: over.end == End::TimedOut,
+        cancelled: false,
+        scheduler: over.scheduler(),
+        seconds: over.seconds,
+        tail,
     }
 }

@@ -1,218 +1,193 @@
-//! The launcher against commands that are scripts: what a real cluster shows only on bad days.
+//! What a run's job is told, and what its end is taken for.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
+use slurm::JobId;
+use study::Ending;
+
+use super::client::{environment, image_archive};
 use super::*;
 use crate::launch::example;
 
-/// A folder with a study and commands that do what a test says.
-struct Fake {
-    folder: tempfile::TempDir,
+fn setup(policy: serde_json::Value, study: &Path) -> SlurmSetup {
+    SlurmSetup {
+        policy: serde_json::from_value(policy).unwrap(),
+        study: study.to_owned(),
+        name: "reproduceml-test".into(),
+        python: "python3".into(),
+        device: "cpu".into(),
+        begun: BTreeSet::new(),
+        server: None,
+    }
 }
 
-/// One node; arrays of at most two tasks.
-const SCONTROL: &str = "case \"$2\" in config) echo 'MaxArraySize            = 3';; \
-                        *) echo 'NodeName=n1 Arch=x86_64 Partitions=main';; esac";
-/// Every job is in the queue as the file says that `sbatch` adds to.
-const SQUEUE: &str = "cat $HERE/queue 2>/dev/null; true";
-/// Counts, notes what it was told, and enters as many tasks as there are, with a state.
-const SBATCH: &str = "case \"$*\" in *--test-only*) exit 0;; esac
-echo \"$*\" >>$HERE/submitted
-n=$(wc -l <$HERE/submitted); echo $n
-line() { printf '%-48s%-24s%-16s%-256s%-256s\\n' \"$1\" \"$STATE\" 0 n1 None >>$HERE/queue; }
-case \"$*\" in *--array=0-*) line ${n}_0; line ${n}_1;; *) line $n;; esac";
+#[test]
+fn each_end_is_what_it_would_be_on_one_machine() {
+    use Ending as E;
+    let over = |end, code, status| Over {
+        job: JobId { job: 5, task: Some(0) },
+        end,
+        node: "n1".into(),
+        reason: String::new(),
+        code,
+        status,
+        seconds: 1.0,
+        out: PathBuf::new(),
+    };
+    for (end, code, status, ending) in [
+        (End::Completed, None, Some(0), None),
+        (End::Completed, None, None, None),
+        (End::Failed, Some((1, 0)), Some(1), Some(E::Exit)),
+        (End::Failed, Some((3, 0)), None, Some(E::ServerLost)),
+        (End::Failed, Some((139, 0)), None, Some(E::Crash)),
+        (End::Failed, None, Some(137), Some(E::Killed)),
+        (End::Failed, Some((0, 9)), None, Some(E::Killed)),
+        (End::Failed, Some((98, 0)), None, Some(E::Cancelled)),
+        (End::Cancelled, Some((0, 15)), None, Some(E::Cancelled)),
+        (End::TimedOut, Some((0, 15)), None, Some(E::Timeout)),
+        (End::Preempted, Some((0, 15)), None, Some(E::Preempted)),
+        (End::NodeFailed, Some((0, 1)), None, Some(E::NodeLost)),
+        (End::OutOfMemory, Some((0, 125)), Some(137), Some(E::OutOfMemory)),
+        (End::Forgotten, None, None, Some(E::NodeLost)),
+    ] {
+        let exit = exit(&over(end, code, status), String::new());
+        assert_eq!(exit.ending(), ending, "{end:?} {code:?} {status:?}");
+    }
+}
 
-impl Fake {
-    fn new(commands: &[(&str, &str)]) -> Self {
-        let fake = Self { folder: tempfile::tempdir().unwrap() };
-        let usual = [
-            ("scontrol", SCONTROL),
-            ("squeue", SQUEUE),
-            ("sbatch", SBATCH),
-            ("scancel", "echo \"$*\" >>$HERE/cancelled"),
-            ("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1"),
-        ];
-        let all: BTreeMap<&str, &str> = usual.into_iter().chain(commands.iter().copied()).collect();
-        for (name, text) in all {
-            let path = fake.folder.path().join(name);
-            let here = fake.folder.path().display();
-            let script = format!("#!/bin/bash\nHERE={here}\nSTATE=${{STATE:-COMPLETED}}\n{text}\n");
-            std::fs::write(&path, script).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+#[test]
+fn nodes_are_told_the_name_by_which_they_reach_the_server() {
+    assert_eq!(reached_as("tls:0.0.0.0:4747", Some("login1")), "tls:login1:4747");
+    assert_eq!(reached_as("tcp:[::]:1", Some("[fe80::1]")), "tcp:[fe80::1]:1");
+    assert_eq!(reached_as("tcp:127.0.0.1:1", None), "tcp:127.0.0.1:1");
+    assert_eq!(reached_as("unix:/a:b", Some("x")), "unix:/a:b");
+}
+
+#[test]
+fn scripts_hold_no_secret_and_are_read_by_a_shell() {
+    for container in ["none", "docker", "apptainer"] {
+        for gpus in [0, 1] {
+            let study = Path::new("/study's");
+            let policy = serde_json::json!({"container": container, "gpus": gpus});
+            let mut launch = example(60);
+            launch.ticket = "rml1.secret".into();
+            launch.env.insert("REPRODUCEML_TOKEN".into(), "another secret".into());
+            launch.cache = Some("/study's/cache".into());
+            let script = setup(policy, study).preview(&launch).script;
+            assert!(!script.contains("secret"), "{script}");
+            let read = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
+            assert!(read.status.success(), "{}\n{script}", String::from_utf8_lossy(&read.stderr));
+            if container != "none" {
+                assert!(script.contains("REPRODUCEML_TOKEN"), "by its name: {script}");
+                assert_eq!(gpus == 1, script.contains("--nv") || script.contains("--gpus"));
+            }
         }
-        fake
-    }
-
-    fn study(&self) -> PathBuf {
-        self.folder.path().join("study")
-    }
-
-    fn launch(&self, run: u32) -> Launch {
-        let folder = self.study().join(format!("runs/pr1-buggy/{run:04}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        Launch { folder, ticket: "secret".into(), ..example(60) }
-    }
-
-    async fn start(&self) -> Result<(SlurmLauncher, usize), SlurmError> {
-        let policy = serde_json::json!({"container": "none", "poll_seconds": 1});
-        let setup = SlurmSetup {
-            policy: serde_json::from_value(policy).unwrap(),
-            study: self.study(),
-            name: "reproduceml-test".into(),
-            python: "python3".into(),
-            device: "cpu".into(),
-            begun: BTreeSet::new(),
-            server: None,
-        };
-        let commands = Commands::within(self.folder.path().to_owned());
-        SlurmLauncher::start_with(setup, commands, &self.launch(0)).await
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
-    }
-
-    /// Hands these runs over together; how each ended.
-    async fn make(&self, launcher: &SlurmLauncher, runs: u32) -> Vec<Result<Exit, LaunchError>> {
-        let one = |run| async move {
-            let mut log = Vec::new();
-            launcher.launch(&self.launch(run), &mut log, &Cancel::new()).await
-        };
-        futures_util::future::join_all((0..runs).map(one)).await
     }
 }
 
-fn endings(exits: Vec<Result<Exit, LaunchError>>) -> Vec<Option<study::Ending>> {
-    exits.into_iter().map(|exit| exit.unwrap().ending()).collect()
+/// A study whose nodes have the program `name`, which does what `does` says; carries a run's job
+/// out there `times` times, in which Slurm says where its GPUs are, and gives the job's script's
+/// last status and what the run said.
+fn carry_out(
+    policy: serde_json::Value,
+    (name, does): (&str, &str),
+    times: u32,
+) -> (tempfile::TempDir, Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let study = folder.path();
+    let run = study.join("runs/x/0000");
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::create_dir_all(study.join("cache/images")).unwrap();
+    let program = study.join(name);
+    std::fs::write(&program, format!("#!/bin/sh\n{does}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let launch = Launch {
+        artifact: study.to_owned(),
+        client: study.to_owned(),
+        cache: Some(study.to_owned()),
+        folder: run.clone(),
+        ..example(60)
+    };
+    let setup = SlurmSetup { python: name.to_owned(), ..setup(policy, study) };
+    let script = setup.preview(&launch).script;
+    let path = format!("{}:{}", study.display(), std::env::var("PATH").unwrap());
+    let mut code = None;
+    for _ in 0..times {
+        let own = environment(&launch, "tcp:h:1", setup.images().as_deref());
+        let lines: Vec<String> =
+            own.iter().map(|(name, value)| format!("{name}={}\n", slurm::quote(value))).collect();
+        std::fs::write(run.join("job-MARK.env"), lines.concat()).unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script]).env("PATH", &path).current_dir(study);
+        bash.env("SLURM_JOB_GPUS", "2,3").env("CUDA_VISIBLE_DEVICES", "0,1");
+        let ended = bash.status();
+        code = ended.unwrap().code();
+    }
+    let said = std::fs::read_to_string(run.join("job-MARK.out")).unwrap();
+    (folder, code, said)
 }
 
-fn secrets(study: &Path) -> usize {
-    let runs = std::fs::read_dir(study.join("runs/pr1-buggy")).unwrap();
-    let files = runs.flat_map(|run| std::fs::read_dir(run.unwrap().path()).unwrap());
-    files.filter(|file| file.as_ref().unwrap().path().extension() == Some("env".as_ref())).count()
+#[test]
+fn the_client_is_told_what_to_do() {
+    let does = "echo $REPRODUCEML_SERVER $REPRODUCEML_TICKET $*; exit 3";
+    let policy = serde_json::json!({"container": "none"});
+    let (_folder, code, said) = carry_out(policy, ("python-of-a-test", does), 1);
+    assert_eq!((code, said.as_str()), (Some(3), "tcp:h:1 t -m reproduceml_client\n"));
 }
 
-#[tokio::test]
-async fn arrays_are_no_longer_than_the_cluster_allows_and_secrets_go() {
-    let fake = Fake::new(&[]);
-    let (launcher, left) = fake.start().await.unwrap();
-    assert_eq!(left, 0);
-    assert_eq!(endings(fake.make(&launcher, 3).await), [None, None, None]);
-    let submitted = fake.read("submitted");
-    assert_eq!(submitted.lines().count(), 2, "{submitted}");
-    assert!(submitted.lines().next().unwrap().contains("--array=0-1"), "{submitted}");
-    assert!(!submitted.contains("secret"), "{submitted}");
-    assert_eq!(secrets(&fake.study()), 0);
-    assert_eq!(fake.read("study/slurm/jobs.json"), "{}");
-    drop(launcher);
-    assert_eq!(fake.read("cancelled"), "", "there is nothing to cancel");
-}
-
-#[tokio::test]
-async fn a_full_queue_is_waited_for() {
-    let full = format!(
-        "case \"$*\" in *--test-only*) exit 0;; esac
-if ! [ -e $HERE/once ]; then touch $HERE/once
-    echo 'sbatch: error: Batch job submission failed: QOSMaxSubmitJobPerUserLimit' >&2; exit 1; fi
-{SBATCH}"
-    );
-    let fake = Fake::new(&[("sbatch", &full)]);
-    let (launcher, _) = fake.start().await.unwrap();
-    assert_eq!(endings(fake.make(&launcher, 1).await), [None]);
-    assert_eq!(fake.read("submitted").lines().count(), 1);
-}
-
-#[tokio::test]
-async fn a_refusal_for_good_is_told_of_every_run() {
-    let never = "case \"$*\" in *--test-only*) exit 0;; esac
-echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1";
-    let fake = Fake::new(&[("sbatch", never)]);
-    let (launcher, _) = fake.start().await.unwrap();
-    let run = fake.launch(0);
-    let error = launcher.launch(&run, &mut Vec::new(), &Cancel::new()).await.unwrap_err();
-    assert!(error.to_string().contains("Invalid account"), "{error}");
-    assert_eq!(secrets(&fake.study()), 0);
-
-    let nowhere = Fake::new(&[("sbatch", "echo 'sbatch: error: no such partition' >&2; exit 1")]);
-    let error = nowhere.start().await.err().unwrap().to_string();
-    assert!(error.contains("no such partition") && error.contains("[slurm]"), "{error}");
-}
-
-#[tokio::test]
-async fn what_a_node_lacks_ends_the_call() {
-    for (status, said) in
-        [(97, "file system that the nodes share"), (96, "install it on the nodes")]
+#[test]
+fn apptainer_makes_its_image_once_and_is_told_what_docker_is() {
+    let does = "case $1 in build) echo \"$@\" >>made; touch \"$2\";; \
+                exec) echo \"$@\"; echo $APPTAINERENV_REPRODUCEML_TICKET; exit 4;; esac";
+    let policy = serde_json::json!({"container": "apptainer"});
+    let (folder, code, said) = carry_out(policy, ("apptainer", does), 2);
+    assert_eq!(code, Some(4), "the client's status");
+    let made = std::fs::read_to_string(folder.path().join("made")).unwrap();
+    let archive = image_archive(&folder.path().join("cache/images"), "image");
+    assert_eq!(made.lines().count(), 1, "{made}");
+    assert!(made.contains(&format!("docker-archive:{}", archive.display())), "{made}");
+    for wanted in
+        [":/client:ro", ":/artifact:ro", ":/cache", ".sif python3 -m reproduceml_client\nt\n"]
     {
-        // As `wait` gives it, of a script that could write nothing.
-        let code = (status << 8).to_string();
-        let fails = SBATCH.replace("\"$STATE\" 0 n1", &format!("FAILED {code} n1"));
-        let fake = Fake::new(&[("sbatch", &fails)]);
-        let (launcher, _) = fake.start().await.unwrap();
-        let run = fake.launch(0);
-        let error = launcher.launch(&run, &mut Vec::new(), &Cancel::new()).await.unwrap_err();
-        let error = error.to_string();
-        assert!(error.contains(said) && error.contains("n1"), "{error}");
+        assert!(said.contains(wanted), "{wanted} in {said}");
     }
 }
 
-#[tokio::test]
-async fn jobs_that_the_queue_has_forgotten_are_looked_up_or_start_over() {
-    let forgets = SBATCH.replace(">>$HERE/queue", ">/dev/null");
-    let fake = Fake::new(&[("sbatch", &forgets)]);
-    let (launcher, _) = fake.start().await.unwrap();
-    let exits = fake.make(&launcher, 1).await;
-    assert_eq!(endings(exits), [Some(study::Ending::NodeLost)]);
-
-    let knows = "echo '1|OUT_OF_MEMORY|0:125|n1'; echo '1.batch|OUT_OF_MEMORY|0:125|n1'";
-    let fake = Fake::new(&[("sbatch", &forgets), ("sacct", knows)]);
-    let (launcher, _) = fake.start().await.unwrap();
-    let exits = fake.make(&launcher, 1).await;
-    assert_eq!(endings(exits), [Some(study::Ending::OutOfMemory)]);
+#[test]
+fn a_container_is_given_the_gpus_of_its_job_and_no_others() {
+    let with = |container: &str| {
+        serde_json::json!({"container": container, "gpu_type": "a100",
+                                                    "gpus": 2})
+    };
+    // Docker counts all GPUs of the node, Slurm's variable for programs those that the job sees.
+    let does = "case $1 in run) echo \"$@\";; esac";
+    let (_folder, _, said) = carry_out(with("docker"), ("docker", does), 1);
+    assert!(said.contains("--gpus \"device=2,3\" "), "{said}");
+    assert!(!said.contains("CUDA_VISIBLE_DEVICES"), "in the container they begin with 0: {said}");
+    let does = "case $1 in build) touch \"$2\";; \
+                exec) echo \"$@\"; echo GPUS $APPTAINERENV_CUDA_VISIBLE_DEVICES;; esac";
+    let (_folder, _, said) = carry_out(with("apptainer"), ("apptainer", does), 1);
+    assert!(said.contains(" --nv ") && said.contains("GPUS 0,1\n"), "{said}");
+    // A run without GPUs is told of none.
+    let none = serde_json::json!({"container": "apptainer"});
+    let (_folder, _, said) = carry_out(none, ("apptainer", does), 1);
+    assert!(!said.contains(" --nv ") && said.contains("GPUS\n"), "{said}");
 }
 
-#[tokio::test]
-async fn tasks_that_were_cancelled_before_they_began_are_told_from_lost_ones() {
-    // Slurm keeps one record for all of them, without their numbers.
-    let cancelled = SBATCH.replace("line ${n}_0; line ${n}_1", "STATE=CANCELLED; line $n");
-    let fake = Fake::new(&[("sbatch", &cancelled)]);
-    let (launcher, _) = fake.start().await.unwrap();
-    let exits = fake.make(&launcher, 2).await;
-    assert_eq!(endings(exits), [Some(study::Ending::Cancelled); 2]);
-}
-
-#[tokio::test]
-async fn what_is_left_in_the_queue_is_cancelled_before_and_after() {
-    let runs = SBATCH.replace("line() {", "STATE=RUNNING\nline() {");
-    let gone = "echo \"$*\" >>$HERE/cancelled; rm -f $HERE/queue";
-    let fake = Fake::new(&[("sbatch", &runs), ("scancel", gone)]);
-    let (launcher, _) = fake.start().await.unwrap();
-    let cut = tokio::time::timeout(Duration::from_secs(2), fake.make(&launcher, 2)).await;
-    assert!(cut.is_err(), "they run");
-    assert_eq!(secrets(&fake.study()), 2);
-    // As if this process were killed here: nothing of it is dropped.
-    launcher.dispatcher.abort();
-    std::mem::forget(launcher);
-    assert!(fake.read("study/slurm/jobs.json").contains("\"job\": 1"));
-
-    let (launcher, left) = fake.start().await.unwrap();
-    assert_eq!((left, secrets(&fake.study())), (2, 0));
-    assert_eq!(fake.read("cancelled"), "--quiet 1_0 1_1\n");
-    let cut = tokio::time::timeout(Duration::from_secs(2), fake.make(&launcher, 1)).await;
-    assert!(cut.is_err(), "it runs");
-    drop(launcher);
-    assert_eq!(secrets(&fake.study()), 0);
-    let last = fake.read("cancelled").lines().last().unwrap().to_owned();
-    assert!(last.contains("--name=reproduceml-test"), "{last}");
-}
-
-#[tokio::test]
-async fn a_job_that_nobody_asked_for_is_cancelled() {
-    let twice =
-        SBATCH.replace("*) line $n;;", "*) line $n; STATE=PENDING; line 99; STATE=RUNNING;;");
-    let fake = Fake::new(&[("sbatch", &twice)]);
-    let (launcher, _) = fake.start().await.unwrap();
-    fake.make(&launcher, 1).await;
-    assert_eq!(fake.read("cancelled"), "--quiet 99\n");
+#[test]
+fn the_submitted_job_asks_for_gpus_of_its_type() {
+    let policy = serde_json::json!({"container": "docker", "gpu_type": "a100", "partition": "gpu"});
+    let gpus = |policy: serde_json::Value, device: &str| {
+        let setup = SlurmSetup { device: device.into(), ..setup(policy, Path::new("/study")) };
+        let options = setup.preview(&example(90)).options;
+        options.into_iter().filter(|option| option.contains("gpu")).collect::<Vec<_>>()
+    };
+    assert_eq!(gpus(policy, "cuda"), ["--partition=gpu", "--gres=gpu:a100:1"]);
+    let plain = || serde_json::json!({"container": "docker"});
+    assert_eq!(gpus(plain(), "cuda"), ["--gres=gpu:1"]);
+    assert!(gpus(plain(), "cpu").is_empty());
+    let four = serde_json::json!({"container": "docker", "gpus": 4, "gpu_type": "h100"});
+    assert_eq!(gpus(four, "cpu"), ["--gres=gpu:h100:4"], "what is asked for is had");
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use super::SlurmError;
-use super::job::{JobId, Seen, columns};
+use crate::error::SlurmError;
+use crate::job::{JobId, Seen, columns};
 
 /// Calls the commands for the jobs of one name, which are one study's.
 #[derive(Debug, Clone)]
-pub(super) struct Commands {
+pub(crate) struct Commands {
     /// The name of all jobs.
     name: String,
     /// The user they belong to.
@@ -24,19 +24,19 @@ pub(super) struct Commands {
 const PATIENCE: Duration = Duration::from_secs(180);
 
 impl Commands {
-    pub(super) fn new(name: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         // SAFETY: it takes no memory and cannot fail.
         Self { name, user: unsafe { libc::getuid() }, programs: PathBuf::new() }
     }
 
     /// The same with commands of another folder.
     #[cfg(test)]
-    pub(super) fn within(programs: PathBuf) -> Self {
+    pub(crate) fn within(programs: PathBuf) -> Self {
         Self { programs, ..Self::new("reproduceml-test".to_owned()) }
     }
 
     /// Submits a script; the job's number.
-    pub(super) async fn submit(
+    pub(crate) async fn submit(
         &self,
         arguments: &[String],
         script: &Path,
@@ -52,7 +52,7 @@ impl Commands {
     }
 
     /// Whether a job with these arguments could ever run; if not, what `sbatch` says.
-    pub(super) async fn could_run(
+    pub(crate) async fn could_run(
         &self,
         arguments: &[String],
         script: &Path,
@@ -64,7 +64,7 @@ impl Commands {
     }
 
     /// All jobs of the study that the cluster still knows, over or not.
-    pub(super) async fn queue(&self) -> Result<Vec<Seen>, SlurmError> {
+    pub(crate) async fn queue(&self) -> Result<Vec<Seen>, SlurmError> {
         let arguments = [
             "--noheader".to_owned(),
             "--array".to_owned(),
@@ -78,7 +78,7 @@ impl Commands {
     }
 
     /// What the cluster's accounts say of these jobs; nothing where none are kept.
-    pub(super) async fn accounts(&self, jobs: &BTreeSet<u64>) -> Vec<Seen> {
+    pub(crate) async fn accounts(&self, jobs: &BTreeSet<u64>) -> Vec<Seen> {
         let list: Vec<String> = jobs.iter().map(ToString::to_string).collect();
         let arguments = [
             "--noheader".to_owned(),
@@ -93,7 +93,7 @@ impl Commands {
     }
 
     /// Cancels single jobs or tasks.
-    pub(super) async fn cancel(&self, jobs: &[JobId]) -> Result<(), SlurmError> {
+    pub(crate) async fn cancel(&self, jobs: &[JobId]) -> Result<(), SlurmError> {
         for some in jobs.chunks(500) {
             let list: Vec<String> = some.iter().map(ToString::to_string).collect();
             // It complains of those that are over, which is no failure.
@@ -104,7 +104,7 @@ impl Commands {
 
     /// Cancels all jobs of the study, waiting no longer than `limit` for the answer: this is for
     /// the last moment of a program.
-    pub(super) fn cancel_all_now(&self, limit: Duration) {
+    pub(crate) fn cancel_all_now(&self, limit: Duration) {
         let arguments = [format!("--user={}", self.user), format!("--name={}", self.name)];
         let mut command = std::process::Command::new(self.programs.join("scancel"));
         command.arg("--quiet").args(arguments).stdin(Stdio::null());
@@ -117,13 +117,13 @@ impl Commands {
     }
 
     /// What `scontrol` says of all nodes, a line each.
-    pub(super) async fn nodes(&self) -> Result<String, SlurmError> {
+    pub(crate) async fn nodes(&self) -> Result<String, SlurmError> {
         let arguments = ["show", "nodes", "--oneliner"].map(str::to_owned);
         said(&self.call("scontrol", &arguments).await?, "scontrol")
     }
 
     /// The most tasks an array may have on this cluster.
-    pub(super) async fn longest_array(&self) -> Result<u32, SlurmError> {
+    pub(crate) async fn longest_array(&self) -> Result<u32, SlurmError> {
         let arguments = ["show", "config"].map(str::to_owned);
         let told = said(&self.call("scontrol", &arguments).await?, "scontrol")?;
         let size = told.lines().find_map(|line| {

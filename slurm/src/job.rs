@@ -1,19 +1,18 @@
-//! What Slurm says of a job, and what that makes of a run.
+//! What Slurm says of a job, and what that makes of the work it did.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use study::Ending;
 
-use crate::launch::Exit;
-
 /// A job, or one task of an array of jobs: `12` or `12_3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct JobId {
+pub struct JobId {
     /// What `sbatch` printed.
-    pub(super) job: u64,
+    pub job: u64,
     /// The place in the array.
-    pub(super) task: Option<u32>,
+    pub task: Option<u32>,
 }
 
 impl fmt::Display for JobId {
@@ -42,13 +41,20 @@ impl FromStr for JobId {
 
 /// How a job ended, in Slurm's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
+    /// It ended well.
     Completed,
+    /// It ended with another status than 0, or by a signal.
     Failed,
+    /// Somebody cancelled it.
     Cancelled,
+    /// It reached its limit of time, or its deadline.
     TimedOut,
+    /// Something more urgent took its node.
     Preempted,
+    /// Its node was lost.
     NodeFailed,
+    /// It used more memory than it had.
     OutOfMemory,
     /// Slurm knows nothing of it any more.
     Forgotten,
@@ -56,7 +62,7 @@ pub(super) enum End {
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// It waits for a node.
     Waiting,
     /// It has one, or is about to give it back.
@@ -68,7 +74,7 @@ pub(super) enum State {
 impl State {
     /// Reads a state as `squeue` and `sacct` write it; a word that is new to this program is taken
     /// for a job that is not over.
-    pub(super) fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str) -> Self {
         // `sacct` says `CANCELLED by 1000`, and marks what it cut short with a `+`.
         let word = text.split_whitespace().next().unwrap_or_default().trim_end_matches('+');
         match word {
@@ -89,15 +95,15 @@ impl State {
 
 /// One job in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) id: JobId,
-    pub(super) state: State,
+pub(crate) struct Seen {
+    pub(crate) id: JobId,
+    pub(crate) state: State,
     /// Exit status and signal, where Slurm tells.
-    pub(super) code: Option<(i64, i64)>,
+    pub(crate) code: Option<(i64, i64)>,
     /// Its node, if it has one.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// Why it waits, or ended.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// Columns of the queue: `squeue`'s name and the width it is told to write.
@@ -105,13 +111,13 @@ const COLUMNS: [(&str, usize); 5] =
     [("JobArrayID", 48), ("State", 24), ("exit_code", 16), ("NodeList", 256), ("Reason", 256)];
 
 /// What `squeue --Format` is told.
-pub(super) fn columns() -> String {
+pub(crate) fn columns() -> String {
     COLUMNS.map(|(name, width)| format!("{name}:{width}")).join(",")
 }
 
 impl Seen {
     /// Reads a line of `squeue` with these columns; `None` for one of another form.
-    pub(super) fn read(line: &str) -> Option<Self> {
+    pub(crate) fn read(line: &str) -> Option<Self> {
         let mut begin = 0;
         let mut cells = COLUMNS.iter().map(|(_, width)| {
             let end = (begin + width).min(line.len());
@@ -127,9 +133,15 @@ impl Seen {
         Some(Self { id, state, code, node, reason })
     }
 
+    /// The end that this is, with what is known beside the queue.
+    pub(crate) fn over(self, end: End, status: Option<i64>, seconds: f64, out: PathBuf) -> Over {
+        let Self { id, code, node, reason, .. } = self;
+        Over { job: id, end, node, reason, code, status, seconds, out }
+    }
+
     /// Reads a line of `sacct --parsable2 --format=JobID,State,ExitCode,NodeList`. Steps of a job
     /// (`12.batch`) are none of it.
-    pub(super) fn accounted(line: &str) -> Option<Self> {
+    pub(crate) fn accounted(line: &str) -> Option<Self> {
         let mut cells = line.split('|');
         let id = cells.next()?.parse().ok()?;
         let state = State::read(cells.next()?);
@@ -147,60 +159,86 @@ fn exit_code(text: &str) -> Option<(i64, i64)> {
     }
 }
 
-/// Exit statuses of a job's script that are not its client's.
-pub(super) mod script_status {
-    /// The program that runs the client is not on the node.
-    pub(in crate::launch::slurm) const NO_PROGRAM: i64 = 96;
+/// Exit statuses of a job's script that are not those of the work it does.
+pub mod script_status {
+    /// A program is not on the node.
+    pub const NO_PROGRAM: i64 = 96;
     /// The node does not see the study.
-    pub(in crate::launch::slurm) const NOT_SHARED: i64 = 97;
-    /// The run was taken back before the job began.
-    pub(in crate::launch::slurm) const WITHDRAWN: i64 = 98;
+    pub const NOT_SHARED: i64 = 97;
+    /// The work was taken back before the job began.
+    pub const WITHDRAWN: i64 = 98;
 }
 
-/// The last state of a job as the end of a process. `status` is what the script itself wrote, if
-/// it came so far; `tail` the end of its output.
-pub(super) fn exit(seen: &Seen, end: End, status: Option<i64>, tail: String, seconds: f64) -> Exit {
-    let node = match seen.node.as_str() {
-        "" => String::new(),
-        node => format!(" on {node}"),
-    };
-    let id = seen.id;
-    let code = status.map(|status| (status, 0)).or(seen.code);
-    let (status, signal) = match code {
-        // A shell reports a signal of its child as 128 and its number.
-        Some((status @ 129..=192, _)) => (None, Some(status - 128)),
-        Some((_, signal)) if signal > 0 => (None, Some(signal)),
-        Some((status, _)) => (Some(status), None),
-        None if end == End::Completed => (Some(0), None),
-        None => (None, None),
-    };
-    let scheduler = match end {
-        End::Cancelled => Some((Ending::Cancelled, format!("job {id} was cancelled{node}"))),
-        End::Preempted => {
-            Some((Ending::Preempted, format!("job {id} had to leave its node{node}")))
+/// A job that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Over {
+    /// The job.
+    pub job: JobId,
+    /// How it ended, in Slurm's words.
+    pub end: End,
+    /// Its node, if it had one.
+    pub node: String,
+    /// What Slurm says why.
+    pub reason: String,
+    /// Exit status and signal as Slurm tells them.
+    pub code: Option<(i64, i64)>,
+    /// The exit status that the script wrote, if it came so far.
+    pub status: Option<i64>,
+    /// Seconds for which it was seen to run.
+    pub seconds: f64,
+    /// The file with what the work said.
+    pub out: PathBuf,
+}
+
+impl Over {
+    /// The work's exit status, and else the signal that ended it.
+    pub fn status_or_signal(&self) -> (Option<i64>, Option<i64>) {
+        match self.told() {
+            // A shell reports a signal of its child as 128 and its number.
+            Some((status @ 129..=192, _)) => (None, Some(status - 128)),
+            Some((_, signal)) if signal > 0 => (None, Some(signal)),
+            Some((status, _)) => (Some(status), None),
+            None if self.end == End::Completed => (Some(0), None),
+            None => (None, None),
         }
-        End::NodeFailed => Some((Ending::NodeLost, format!("job {id} lost its node{node}"))),
-        // What cannot be launched or found was not the run's doing either.
-        End::Failed if seen.reason.contains("JobLaunchFailure") => {
-            Some((Ending::NodeLost, format!("job {id} could not be launched{node}")))
+    }
+
+    fn told(&self) -> Option<(i64, i64)> {
+        self.status.map(|status| (status, 0)).or(self.code)
+    }
+
+    /// ` on n1`, as sentences say where it was.
+    pub fn on_node(&self) -> String {
+        match self.node.as_str() {
+            "" => String::new(),
+            node => format!(" on {node}"),
         }
-        End::Forgotten if code.is_none() => {
-            Some((Ending::NodeLost, format!("the cluster has forgotten job {id}{node}")))
+    }
+
+    /// What the cluster did with the job, if that and not the work is why it ended, and in a few
+    /// words how.
+    pub fn scheduler(&self) -> Option<(Ending, String)> {
+        let (id, node) = (self.job, self.on_node());
+        match self.end {
+            End::Cancelled => Some((Ending::Cancelled, format!("job {id} was cancelled{node}"))),
+            End::Preempted => {
+                Some((Ending::Preempted, format!("job {id} had to leave its node{node}")))
+            }
+            End::NodeFailed => Some((Ending::NodeLost, format!("job {id} lost its node{node}"))),
+            // What cannot be launched or found was not the work's doing either.
+            End::Failed if self.reason.contains("JobLaunchFailure") => {
+                Some((Ending::NodeLost, format!("job {id} could not be launched{node}")))
+            }
+            End::Forgotten if self.told().is_none() => {
+                Some((Ending::NodeLost, format!("the cluster has forgotten job {id}{node}")))
+            }
+            End::Failed if self.told().is_some_and(|(it, _)| it == script_status::WITHDRAWN) => {
+                Some((Ending::Cancelled, format!("job {id} found its work taken back{node}")))
+            }
+            End::Completed | End::Failed | End::TimedOut | End::OutOfMemory | End::Forgotten => {
+                None
+            }
         }
-        End::Failed if status == Some(script_status::WITHDRAWN) => {
-            Some((Ending::Cancelled, format!("job {id} found its run taken back{node}")))
-        }
-        End::Completed | End::Failed | End::TimedOut | End::OutOfMemory | End::Forgotten => None,
-    };
-    Exit {
-        status,
-        signal,
-        out_of_memory: end == End::OutOfMemory,
-        timed_out: end == End::TimedOut,
-        cancelled: false,
-        scheduler,
-        seconds,
-        tail,
     }
 }
 
@@ -244,38 +282,41 @@ mod tests {
         let ended = |state: &str, code: &str, reason: &str, status: Option<i64>| {
             let seen = Seen::read(&line(["5_0", state, code, "n1", reason])).unwrap();
             let State::Ended(end) = seen.state else { panic!("{state} is not over") };
-            exit(&seen, end, status, String::new(), 1.0)
+            seen.over(end, status, 1.0, PathBuf::new())
         };
-        for (state, code, reason, status, ending) in [
-            ("COMPLETED", "0", "None", Some(0), None),
-            ("COMPLETED", "0", "None", None, None),
-            ("FAILED", "256", "NonZeroExitCode", Some(1), Some(E::Exit)),
-            ("FAILED", "768", "NonZeroExitCode", None, Some(E::ServerLost)),
-            ("FAILED", "1:0", "NonZeroExitCode", None, Some(E::Exit)),
-            ("FAILED", "35584", "NonZeroExitCode", None, Some(E::Crash)),
-            ("FAILED", "", "", Some(137), Some(E::Killed)),
-            ("FAILED", "9", "RaisedSignal", None, Some(E::Killed)),
-            ("FAILED", "256", "JobLaunchFailure", None, Some(E::NodeLost)),
-            ("FAILED", "25088", "NonZeroExitCode", None, Some(E::Cancelled)),
-            ("CANCELLED", "15", "None", None, Some(E::Cancelled)),
-            ("TIMEOUT", "15", "TimeLimit", None, Some(E::Timeout)),
-            ("DEADLINE", "15", "", None, Some(E::Timeout)),
-            ("PREEMPTED", "15", "", None, Some(E::Preempted)),
-            ("NODE_FAIL", "1", "NodeDown", None, Some(E::NodeLost)),
-            ("BOOT_FAIL", "1", "", None, Some(E::NodeLost)),
-            ("OUT_OF_MEMORY", "125", "OutOfMemory", Some(137), Some(E::OutOfMemory)),
+        for (state, code, reason, status, scheduler, left) in [
+            ("COMPLETED", "0", "None", Some(0), None, (Some(0), None)),
+            ("COMPLETED", "", "None", None, None, (Some(0), None)),
+            ("FAILED", "256", "NonZeroExitCode", Some(1), None, (Some(1), None)),
+            ("FAILED", "768", "NonZeroExitCode", None, None, (Some(3), None)),
+            ("FAILED", "1:0", "NonZeroExitCode", None, None, (Some(1), None)),
+            ("FAILED", "35584", "NonZeroExitCode", None, None, (None, Some(11))),
+            ("FAILED", "", "", Some(137), None, (None, Some(9))),
+            ("FAILED", "9", "RaisedSignal", None, None, (None, Some(9))),
+            ("FAILED", "256", "JobLaunchFailure", None, Some(E::NodeLost), (Some(1), None)),
+            ("FAILED", "25088", "NonZeroExitCode", None, Some(E::Cancelled), (Some(98), None)),
+            ("CANCELLED", "15", "None", None, Some(E::Cancelled), (None, Some(15))),
+            ("TIMEOUT", "15", "TimeLimit", None, None, (None, Some(15))),
+            ("PREEMPTED", "15", "", None, Some(E::Preempted), (None, Some(15))),
+            ("NODE_FAIL", "1", "NodeDown", None, Some(E::NodeLost), (None, Some(1))),
+            ("BOOT_FAIL", "1", "", None, Some(E::NodeLost), (None, Some(1))),
+            ("OUT_OF_MEMORY", "125", "OutOfMemory", Some(137), None, (None, Some(9))),
         ] {
-            let exit = ended(state, code, reason, status);
-            assert_eq!(exit.ending(), ending, "{state} {code} {reason} {status:?}");
-            if ending.is_some_and(Ending::starts_over) && ending != Some(E::ServerLost) {
-                assert!(exit.describe().contains("5_0"), "{}", exit.describe());
+            let over = ended(state, code, reason, status);
+            let told = over.scheduler();
+            assert_eq!(told.as_ref().map(|(ending, _)| *ending), scheduler, "{state} {code}");
+            assert_eq!(over.status_or_signal(), left, "{state} {code} {reason} {status:?}");
+            if let Some((_, how)) = told {
+                assert!(how.contains("5_0"), "{how}");
             }
         }
         let seen =
             Seen { node: String::new(), ..Seen::read(&line(["5", "FAILED", "", "", ""])).unwrap() };
-        let gone = exit(&seen, End::Forgotten, None, String::new(), 0.0);
-        assert_eq!(gone.ending(), Some(E::NodeLost));
-        assert_eq!(exit(&seen, End::Forgotten, Some(0), String::new(), 0.0).ending(), None);
+        let gone = |status| {
+            let over = seen.clone().over(End::Forgotten, status, 0.0, PathBuf::new());
+            over.scheduler().map(|(ending, _)| ending)
+        };
+        assert_eq!((gone(None), gone(Some(0))), (Some(E::NodeLost), None));
     }
 
     #[test]

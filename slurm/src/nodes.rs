@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use study::placed::{Class, Placed};
 use study::{SameHardware, SlurmPolicy};
 
-use super::SlurmError;
-use crate::launch::placed::{Class, Placed};
+use crate::error::SlurmError;
+use crate::work::Stage;
 
 /// What `scontrol show nodes` says of a node that makes it one of its class.
 const TRAITS: &[&str] = &[
@@ -28,11 +29,11 @@ const TRAITS: &[&str] = &[
 
 /// The nodes of a cluster, by class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Nodes(BTreeMap<Class, BTreeSet<String>>);
+pub(crate) struct Nodes(BTreeMap<Class, BTreeSet<String>>);
 
 impl Nodes {
     /// Reads what `scontrol show nodes --oneliner` printed, as far as the policy's partition goes.
-    pub(super) fn read(text: &str, policy: &SlurmPolicy) -> Self {
+    pub(crate) fn read(text: &str, policy: &SlurmPolicy) -> Self {
         let mut classes: BTreeMap<Class, BTreeSet<String>> = BTreeMap::new();
         for line in text.lines() {
             let says = fields(line);
@@ -59,13 +60,13 @@ impl Nodes {
     }
 
     #[cfg(test)]
-    pub(super) fn classes(&self) -> impl Iterator<Item = (&Class, usize)> {
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (&Class, usize)> {
         self.0.iter().map(|(class, nodes)| (class, nodes.len()))
     }
 
     /// The options of `sbatch` that keep a job on nodes of a class. `--constraint` could not do
     /// it: it names features that a node must have, and none that it must not have.
-    pub(super) fn keep_on(&self, class: &Class, policy: &SlurmPolicy) -> Vec<String> {
+    pub(crate) fn keep_on(&self, class: &Class, policy: &SlurmPolicy) -> Vec<String> {
         let its = self.0.get(class);
         let mut others: Vec<&str> = policy.exclude.iter().map(String::as_str).collect();
         if let Some(nodes) = its.filter(|nodes| nodes.len() == 1 && self.0.len() > 1) {
@@ -124,38 +125,38 @@ fn plain(name: &str, value: &str) -> String {
     }
 }
 
-impl Placed<Class> {
-    /// The class that a bug's runs are to go to: the one it has, else of those that are not
-    /// `refused` the one with the fewest bugs a node; `None` if none is left.
-    pub(super) fn choose(
-        &self,
-        bug: &str,
-        nodes: &Nodes,
-        refused: &BTreeMap<Class, String>,
-    ) -> Result<Option<Class>, SlurmError> {
-        if let Some(class) = self.get(bug) {
-            if nodes.0.contains_key(class) && !refused.contains_key(class) {
-                return Ok(Some(class.clone()));
-            }
-            return Err(SlurmError::ClassGone {
-                bug: bug.to_owned(),
-                class: class.to_string(),
-                path: self.path().to_owned(),
-            });
+/// The class that a bug's runs are to go to: the one it has, else of those that are not
+/// `refused` the one with the fewest bugs a node; `None` if none is left.
+pub(crate) fn choose(
+    placed: &Placed<Class>,
+    stage: Stage,
+    bug: &str,
+    nodes: &Nodes,
+    refused: &BTreeMap<Class, String>,
+) -> Result<Option<Class>, SlurmError> {
+    if let Some(class) = placed.get(bug) {
+        if nodes.0.contains_key(class) && !refused.contains_key(class) {
+            return Ok(Some(class.clone()));
         }
-        let load = |class: &Class| {
-            let bugs = self.places().filter(|one| *one == class).count();
-            let nodes = nodes.0.get(class).map_or(0, BTreeSet::len).max(1);
-            // Bugs a node, compared as whole numbers.
-            (bugs * 1_000_000 / nodes, usize::MAX - nodes)
-        };
-        let left = nodes.0.keys().filter(|class| !refused.contains_key(class));
-        Ok(left.min_by_key(|class| load(class)).cloned())
+        return Err(SlurmError::ClassGone {
+            stage,
+            bug: bug.to_owned(),
+            class: class.to_string(),
+            path: placed.path().to_owned(),
+        });
     }
+    let load = |class: &Class| {
+        let bugs = placed.places().filter(|one| *one == class).count();
+        let nodes = nodes.0.get(class).map_or(0, BTreeSet::len).max(1);
+        // Bugs a node, compared as whole numbers.
+        (bugs * 1_000_000 / nodes, usize::MAX - nodes)
+    };
+    let left = nodes.0.keys().filter(|class| !refused.contains_key(class));
+    Ok(left.min_by_key(|class| load(class)).cloned())
 }
 
 /// Where classes are recorded in a study's folder for Slurm.
-pub(super) fn file(folder: &Path) -> PathBuf {
+pub(crate) fn file(folder: &Path) -> PathBuf {
     folder.join("classes.json")
 }
 
@@ -227,9 +228,12 @@ mod tests {
         let mut placed = Placed::read(path.clone(), &BTreeSet::new()).unwrap();
         let mut took = BTreeMap::new();
         for bug in ["pr1", "pr2", "pr3", "pr4"] {
-            let class = placed.choose(bug, &nodes, &none).unwrap().unwrap();
+            let class = choose(&placed, Stage::Run, bug, &nodes, &none).unwrap().unwrap();
             placed.fix(bug, &class).unwrap();
-            assert_eq!(placed.choose(bug, &nodes, &none).unwrap().as_ref(), Some(&class));
+            assert_eq!(
+                choose(&placed, Stage::Run, bug, &nodes, &none).unwrap().as_ref(),
+                Some(&class)
+            );
             *took.entry(class).or_insert(0) += 1;
         }
         let most = took.iter().find(|(_, bugs)| **bugs == 2).unwrap().0;
@@ -239,13 +243,16 @@ mod tests {
         let begun = BTreeSet::from(["pr1".to_owned()]);
         let first = placed.get("pr1").unwrap().clone();
         let placed = Placed::read(path.clone(), &begun).unwrap();
-        assert_eq!(placed.choose("pr1", &nodes, &none).unwrap().as_ref(), Some(&first));
+        assert_eq!(
+            choose(&placed, Stage::Run, "pr1", &nodes, &none).unwrap().as_ref(),
+            Some(&first)
+        );
         assert!(placed.get("pr2").is_none());
         let refused = BTreeMap::from([(first, "no".to_owned())]);
-        let error = placed.choose("pr1", &nodes, &refused).unwrap_err().to_string();
+        let error = choose(&placed, Stage::Run, "pr1", &nodes, &refused).unwrap_err().to_string();
         assert!(error.contains("pr1") && error.contains("classes.json"), "{error}");
         let all = nodes.classes().map(|(class, _)| (class.clone(), String::new())).collect();
-        assert_eq!(placed.choose("pr9", &nodes, &all).unwrap(), None);
+        assert_eq!(choose(&placed, Stage::Run, "pr9", &nodes, &all).unwrap(), None);
         std::fs::write(&path, "no json").unwrap();
         assert!(Placed::<Class>::read(path, &begun).is_err());
     }
