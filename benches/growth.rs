@@ -155,7 +155,7 @@ fn of_runs(
             }
             "metrics" => {
                 for (number, name) in METRICS.iter().enumerate() {
-                    let shift = if bug % 5 == 0 && side == 0 { 0.05 } else { 0.0 };
+                    let shift = if bug.is_multiple_of(5) && side == 0 { 0.05 } else { 0.0 };
                     let value = 0.9 - shift + 0.02 * noise(place, number as u64 + 20);
                     writeln!(
                         out,
