@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::{Config, DashboardError};
 use crate::error::Problem;
 use crate::login::Sessions;
-use crate::model::{Files, Snapshot};
+use crate::model::{Files, Snapshot, under_way};
 
 /// A store that is written to all the time is read anew at most this often; who was told of a
 /// change waits as long before looking.
@@ -91,14 +91,22 @@ impl App {
         }
         let began = Instant::now();
         let version = self.store.data_version()?;
-        let stamps = Files::stamps(&self.study);
+        // Asked once: of a build that begins or ends meanwhile, page and stamp must say the same.
+        let building = under_way(&self.study);
+        let stamps = Files::stamps(&self.study, &building);
         let files = match &kept.files {
             Some(files) if files.stamps == stamps => Arc::clone(files),
             _ => Arc::new(Files::read(&self.study, stamps)),
         };
         let snapshot = match &kept.snapshot {
             Some((snapshot, _)) if snapshot.is_of(&files, version) => Arc::clone(snapshot),
-            _ => Arc::new(Snapshot::read(&self.study, &self.store, Arc::clone(&files), version)?),
+            _ => Arc::new(Snapshot::read(
+                &self.study,
+                &self.store,
+                Arc::clone(&files),
+                version,
+                building,
+            )?),
         };
         kept.files = Some(files);
         kept.snapshot = Some((Arc::clone(&snapshot), began));
@@ -110,7 +118,7 @@ impl App {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         self.store.data_version()?.hash(&mut hasher);
-        Files::stamps(&self.study).hash(&mut hasher);
+        Files::stamps(&self.study, &under_way(&self.study)).hash(&mut hasher);
         Ok(hasher.finish())
     }
 }

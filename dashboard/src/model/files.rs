@@ -12,6 +12,7 @@ use study::selection::Choice;
 use study::{Bug, BugId, Study, StudyError, Verdict};
 
 use super::analysis::Analysis;
+use super::builds::Building;
 use super::labels::{self, Labels};
 
 /// Time and size of each file, by which a change is seen.
@@ -44,16 +45,15 @@ impl Files {
         ]
     }
 
-    pub fn stamps(study: &Study) -> Stamps {
+    /// The stamps of the files and of the builds that are under way.
+    pub fn stamps(study: &Study, building: &[Building]) -> Stamps {
         let stamp = |path: PathBuf| {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         };
         let mut stamps: Stamps = Self::paths(study).into_iter().map(stamp).collect();
         // A build that begins or ends.
-        for build in super::under_way(study) {
-            stamps.push(Some((SystemTime::UNIX_EPOCH, build.key())));
-        }
+        stamps.extend(building.iter().map(|one| Some((SystemTime::UNIX_EPOCH, one.key()))));
         stamps
     }
 

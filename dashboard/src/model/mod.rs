@@ -63,6 +63,7 @@ impl Snapshot {
         store: &Store,
         files: Arc<Files>,
         version: i64,
+        building: Vec<Building>,
     ) -> Result<Self, Problem> {
         let experiments = store.experiment_states()?;
         let by_id =
@@ -79,7 +80,6 @@ impl Snapshot {
         let verdicts = files.verdicts();
         let blind = study::reach::blind(&files.reached);
         let funnel = funnel::count(&files.corpus, &files.choices, store, &blind, &verdicts)?;
-        let building = under_way(study);
         let mut snapshot = Self {
             files,
             version,
