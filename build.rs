@@ -39,7 +39,12 @@ fn main() -> io::Result<()> {
         println!("cargo:rerun-if-changed={name}");
         take(name.as_bytes());
         take(&fs::read(file)?);
-        let _ = writeln!(text, "    ({name:?}, include_bytes!({file:?})),");
+        // By where the clone is when this is compiled: it may be moved with what was built.
+        let place = format!("/{name}");
+        let _ = writeln!(
+            text,
+            "    ({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?}))),"
+        );
     }
     text += "]\n";
     println!("cargo:rustc-env=REPRODUCEML_DATA={hash:016x}");
