@@ -109,14 +109,6 @@ fn end(child: Child) -> Told {
     Told::of(child.wait_with_output().unwrap())
 }
 
-/// The folders of all runs.
-fn folders(study: &TestStudy) -> Vec<PathBuf> {
-    let below = |folder: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
-    };
-    below(&study.path().join("runs")).iter().flat_map(|folder| below(folder)).collect()
-}
-
 /// The hosts of each bug's runs, as the manifests have them.
 fn hosts(study: &TestStudy) -> BTreeMap<String, BTreeSet<String>> {
     let store = Study::open(&study.path()).unwrap().store().unwrap();
@@ -129,18 +121,6 @@ fn hosts(study: &TestStudy) -> BTreeMap<String, BTreeSet<String>> {
         }
     }
     all
-}
-
-/// What differs between runs of the same experiment on one machine is nothing.
-fn results(study: &TestStudy) -> Vec<String> {
-    study.call(&["stats"]).expect(&[0]);
-    let text = std::fs::read_to_string(study.path().join("stats/results.csv")).unwrap();
-    let seconds = text.lines().next().unwrap().split(',').position(|n| n == "seconds").unwrap();
-    let kept = |line: &str| {
-        let cells = line.split(',').enumerate().filter(|(i, _)| *i != seconds);
-        cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
-    };
-    text.lines().map(kept).collect()
 }
 
 fn side(summary: &Value, bug: &str, evaluation: &str) -> Value {
@@ -174,9 +154,7 @@ fn each_bug_stays_on_one_host_and_what_travels_travels_once() {
     let (one, two) = (Daemon::start(1), Daemon::start(2));
     let bugs = ["pr16", "pr21"];
     let study = built("Looks", &bugs, 1);
-    let here = TestStudy::from_definition("quick-tinynn", &[]);
-    let mut copy = Command::new("cp");
-    assert!(copy.args(["-r", "-T"]).args([study.path(), here.path()]).status().unwrap().success());
+    let here = study.copied();
 
     let (first, second) = (by_socket(&one, "one", ""), by_tls(&two, "two", "mine"));
     say(&study, std::slice::from_ref(&first), "");
@@ -214,13 +192,10 @@ fn each_bug_stays_on_one_host_and_what_travels_travels_once() {
 
     // What was computed is what this machine computes.
     here.call(&["run", "pr16", "pr21", "--runs", "3"]).expect(&[0]);
-    assert_eq!(results(&study), results(&here), "the same bits");
+    assert_eq!(study.results(), here.results(), "the same bits");
 
     // Runs were kept apart, their logs came back, and no secret is in them.
-    for folder in folders(&study) {
-        let text = std::fs::read_to_string(folder.join("log.txt")).unwrap();
-        let found = text.lines().find_map(|line| line.strip_prefix("PROBE ")).unwrap();
-        let found: Value = serde_json::from_str(found).unwrap();
+    for found in study.probes() {
         assert_ne!(found["uid"], 0, "{found}");
         let none = "0000000000000000";
         assert_eq!(found["capabilities"], json!([none, none, none, none, none]));
@@ -421,7 +396,7 @@ fn a_transfer_that_is_cut_off_goes_on_where_it_was() {
     assert!(run(&study, &["pr21", "--runs", "2"]).expect(&[0]).err.contains("0.0 MiB sent"));
 
     // The same daemon through ssh is the same host by another way.
-    let Some(ssh) = Ssh::start(test, &daemon) else { return };
+    let Some(ssh) = Ssh::start(test, Some(&daemon)) else { return };
     let address = ssh.address();
     let host = format!(
         "{{address = \"{address}\", name = \"one\", jobs = 1, server = \"{}\"}}",

@@ -43,18 +43,6 @@ fn disturb(study: &TestStudy, stage: &[&str], delay: Duration, signal: &str) -> 
     child.wait().unwrap().code()
 }
 
-/// The results, without the times that differ from run to run.
-fn results(study: &TestStudy) -> Vec<String> {
-    study.call(&["stats"]).expect(&[0]);
-    let text = std::fs::read_to_string(study.path().join("stats/results.csv")).unwrap();
-    let seconds = text.lines().next().unwrap().split(',').position(|n| n == "seconds").unwrap();
-    let kept = |line: &str| {
-        let cells = line.split(',').enumerate().filter(|(i, _)| *i != seconds);
-        cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
-    };
-    text.lines().map(kept).collect()
-}
-
 #[test]
 fn killed_or_interrupted_a_study_goes_on() {
     if !docker("killed_or_interrupted_a_study_goes_on") {
@@ -80,7 +68,7 @@ fn killed_or_interrupted_a_study_goes_on() {
     }
     study.call(&stage("run")).expect(&[0]);
 
-    assert_eq!(results(&study), results(&calm));
+    assert_eq!(study.results(), calm.results());
     let again = study.call(&[&["--format", "json"][..], &stage("run")].concat()).expect(&[0]);
     assert_eq!(again.json()["made"], 0, "nothing is done twice");
 }

@@ -6,7 +6,6 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cluster::{Cluster, until};
@@ -54,30 +53,10 @@ fn end(child: Child) -> Told {
     Told::of(child.wait_with_output().unwrap())
 }
 
-/// The results of a study, without the times that differ from run to run.
-fn results(study: &TestStudy) -> Vec<String> {
-    study.call(&["stats"]).expect(&[0]);
-    let text = std::fs::read_to_string(study.path().join("stats/results.csv")).unwrap();
-    let seconds = text.lines().next().unwrap().split(',').position(|n| n == "seconds").unwrap();
-    let kept = |line: &str| {
-        let cells = line.split(',').enumerate().filter(|(i, _)| *i != seconds);
-        cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
-    };
-    text.lines().map(kept).collect()
-}
-
-/// The folders of all runs.
-fn folders(study: &TestStudy) -> Vec<PathBuf> {
-    let below = |folder: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
-    };
-    below(&study.path().join("runs")).iter().flat_map(|folder| below(folder)).collect()
-}
-
 /// What each run's `job.json` says, by the bug.
 fn jobs(study: &TestStudy) -> BTreeMap<String, Vec<Value>> {
     let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for folder in folders(study) {
+    for folder in study.run_folders() {
         let experiment = folder.parent().unwrap().file_name().unwrap().to_str().unwrap();
         let bug = experiment.split('-').next().unwrap().to_owned();
         let text = std::fs::read_to_string(folder.join("job.json")).unwrap();
@@ -120,10 +99,7 @@ fn a_cluster_makes_the_runs_that_this_machine_makes_each_bug_on_one_class_of_nod
     let Some(cluster) = Cluster::start(test, &nodes) else { return };
     let bugs = ["pr16", "pr21"];
     let study = built(2, &bugs, "");
-    let local = TestStudy::from_definition("quick-tinynn", &[]);
-    let copied =
-        Command::new("cp").args(["-r", "-T"]).args([study.path(), local.path()]).status().unwrap();
-    assert!(copied.success());
+    let local = study.copied();
     local.call(&["run", "pr16", "pr21", "--executor", "local"]).expect(&[0]);
 
     let mut doctor = study.command(&["doctor"]);
@@ -142,7 +118,7 @@ fn a_cluster_makes_the_runs_that_this_machine_makes_each_bug_on_one_class_of_nod
 
     let summary = run(&cluster, &study, &bugs).expect(&[0]).json();
     assert_eq!(summary["made"], 8);
-    assert_eq!(results(&study), results(&local), "the same bits");
+    assert_eq!(study.results(), local.results(), "the same bits");
     assert!(attempts(&study).iter().all(|attempt| *attempt == 1));
     let of_bugs = jobs(&study);
     let mut classes = BTreeSet::new();
@@ -161,7 +137,7 @@ fn a_cluster_makes_the_runs_that_this_machine_makes_each_bug_on_one_class_of_nod
     let numbers: BTreeSet<String> =
         cluster.jobs().iter().map(|job| job[0].split('_').next().unwrap().to_owned()).collect();
     assert_eq!(numbers.len(), 2, "{numbers:?}");
-    for folder in folders(&study) {
+    for folder in study.run_folders() {
         let script = std::fs::read_to_string(folder.join("job.sh")).unwrap();
         assert!(script.contains("reproduceml_client") && !script.contains("rml1."), "{script}");
         for entry in std::fs::read_dir(&folder).unwrap() {
@@ -213,10 +189,7 @@ fn on_a_node_with_docker_a_run_is_kept_apart() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("container = \"none\"", "container = \"docker\"")).unwrap();
     run(&cluster, &study, &["pr21"]).expect(&[0]);
-    for folder in folders(&study) {
-        let text = std::fs::read_to_string(folder.join("log.txt")).unwrap();
-        let found = text.lines().find_map(|line| line.strip_prefix("PROBE ")).unwrap();
-        let found: Value = serde_json::from_str(found).unwrap();
+    for found in study.probes() {
         assert_ne!(found["uid"], 0, "{found}");
         let none = "0000000000000000";
         assert_eq!(found["capabilities"], json!([none, none, none, none, none]));
@@ -396,10 +369,7 @@ fn a_sequential_design_stops_on_a_cluster_where_it_stops_on_this_machine() {
     let text = std::fs::read_to_string(&file).unwrap();
     let (text, slurm) = text.split_once("\n[slurm]\n").unwrap();
     std::fs::write(&file, format!("{text}{DESIGN}\n[slurm]\n{slurm}")).unwrap();
-    let local = TestStudy::from_definition("quick-tinynn", &[]);
-    let copied =
-        Command::new("cp").args(["-r", "-T"]).args([study.path(), local.path()]).status().unwrap();
-    assert!(copied.success());
+    let local = study.copied();
     local.call(&["run", "--executor", "local"]).expect(&[0]);
     let looks = |study: &TestStudy| {
         std::fs::read_to_string(study.path().join("design/looks.jsonl")).unwrap_or_default()
@@ -419,7 +389,7 @@ fn a_sequential_design_stops_on_a_cluster_where_it_stops_on_this_machine() {
         assert_eq!(finished, [runs, runs], "{summary}");
     }
     assert_eq!(looks(&study), looks(&local), "the same looks, bit for bit");
-    assert_eq!(results(&study), results(&local));
+    assert_eq!(study.results(), local.results());
     for (bug, jobs) in jobs(&study) {
         let classes: BTreeSet<String> = jobs.iter().map(|job| job["class"].to_string()).collect();
         assert_eq!(classes.len(), 1, "{bug}, over all looks");

@@ -4,7 +4,6 @@
 mod cluster;
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cluster::Cluster;
@@ -25,23 +24,6 @@ fn apptainer(test: &str) -> bool {
     works
 }
 
-fn folders(study: &Path) -> Vec<PathBuf> {
-    let below = |folder: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
-    };
-    below(&study.join("runs")).iter().flat_map(|folder| below(folder)).collect()
-}
-
-/// What the probe of each run saw.
-fn probes(study: &Path) -> Vec<Value> {
-    let found = folders(study).into_iter().map(|folder| {
-        let text = std::fs::read_to_string(folder.join("log.txt")).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("PROBE "));
-        serde_json::from_str(line.unwrap_or_else(|| panic!("{text}"))).unwrap()
-    });
-    found.collect()
-}
-
 #[test]
 fn in_apptainer_a_run_is_kept_apart_and_gives_the_bits_that_docker_gives() {
     let test = "in_apptainer_a_run_is_kept_apart_and_gives_the_bits_that_docker_gives";
@@ -57,10 +39,7 @@ fn in_apptainer_a_run_is_kept_apart_and_gives_the_bits_that_docker_gives() {
     let probe = root().join("tests/fixtures/probe.py");
     std::fs::copy(probe, study.path().join("probe.py")).unwrap();
     study.call(&["build", "pr21"]).expect(&[0]);
-    let docker = TestStudy::from_definition("quick-tinynn", &[]);
-    let copied =
-        Command::new("cp").args(["-r", "-T"]).args([study.path(), docker.path()]).status().unwrap();
-    assert!(copied.success());
+    let docker = study.copied();
     docker.call(&["run", "pr21"]).expect(&[0]);
 
     let file = study.path().join("study.toml");
@@ -74,14 +53,15 @@ fn in_apptainer_a_run_is_kept_apart_and_gives_the_bits_that_docker_gives() {
     let mut command = study.command(&arguments);
     command.env("SLURM_CONF", cluster.config()).env_remove("REPRODUCEML_TOKEN");
     let told = Told::of(command.output().unwrap());
-    let logs: Vec<String> = folders(&study.path())
+    let logs: Vec<String> = study
+        .run_folders()
         .iter()
         .map(|at| std::fs::read_to_string(at.join("log.txt")).unwrap_or_default())
         .collect();
     assert_eq!(told.code, 0, "{}\n{}", told.err, logs.join("\n"));
     assert_eq!(told.json()["made"], 2);
 
-    for found in probes(&study.path()) {
+    for found in study.probes() {
         // Both are Apptainer's own, in memory: nothing of the node's.
         assert_eq!(found["writable"], json!(["/var/tmp", "/tmp"]));
         assert_eq!(found["docker"], false);

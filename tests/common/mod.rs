@@ -120,6 +120,15 @@ impl TestStudy {
         study
     }
 
+    /// The same study in another place.
+    pub fn copied(&self) -> Self {
+        let copy = Self { folder: tempfile::tempdir().unwrap() };
+        let mut command = Command::new("cp");
+        let copied = command.args(["-r", "-T"]).args([self.path(), copy.path()]).status().unwrap();
+        assert!(copied.success());
+        copy
+    }
+
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("study")
     }
@@ -127,6 +136,36 @@ impl TestStudy {
     /// Calls the program on this study.
     pub fn call(&self, arguments: &[&str]) -> Told {
         Told::of(self.command(arguments).output().unwrap())
+    }
+
+    /// The results of the study, without the times that differ from run to run.
+    pub fn results(&self) -> Vec<String> {
+        self.call(&["stats"]).expect(&[0]);
+        let text = std::fs::read_to_string(self.path().join("stats/results.csv")).unwrap();
+        let seconds = text.lines().next().unwrap().split(',').position(|n| n == "seconds").unwrap();
+        let kept = |line: &str| {
+            let cells = line.split(',').enumerate().filter(|(i, _)| *i != seconds);
+            cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
+        };
+        text.lines().map(kept).collect()
+    }
+
+    /// The folders of all runs.
+    pub fn run_folders(&self) -> Vec<PathBuf> {
+        let below = |folder: &Path| -> Vec<PathBuf> {
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+        };
+        below(&self.path().join("runs")).iter().flat_map(|folder| below(folder)).collect()
+    }
+
+    /// What `tests/fixtures/probe.py` saw in each run.
+    pub fn probes(&self) -> Vec<Value> {
+        let found = self.run_folders().into_iter().map(|folder| {
+            let text = std::fs::read_to_string(folder.join("log.txt")).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("PROBE "));
+            serde_json::from_str(line.unwrap_or_else(|| panic!("{text}"))).unwrap()
+        });
+        found.collect()
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -123,7 +123,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one; `number` tells those of one test apart.
+    /// Starts one; `number` tells those of one test apart. Its bridge is its own: with
+    /// `--bridge=none` a daemon removes `docker0`, which is another's.
     pub fn start(number: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         sh(CERTIFICATES, folder.path());
@@ -288,7 +289,7 @@ fn overlay(folder: &Path) -> bool {
     tried.status.success()
 }
 
-/// An ssh server on a port of its own, with keys of its own, whose only command leads to a daemon.
+/// An ssh server on a port of its own, with keys of its own, that leads to a daemon.
 pub struct Ssh {
     _process: Running,
     folder: tempfile::TempDir,
@@ -297,8 +298,9 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// One through which `docker` is that daemon; `None`, said aloud, where there is no sshd.
-    pub fn start(test: &str, daemon: &Daemon) -> Option<Self> {
+    /// One through which `docker` is that daemon, or the machine's; `None`, said aloud, where there
+    /// is no sshd.
+    pub fn start(test: &str, daemon: Option<&Daemon>) -> Option<Self> {
         let sshd = "/usr/sbin/sshd";
         if !Path::new(sshd).is_file() {
             eprintln!("SKIPPED {test}: no sshd here (`apt-get install openssh-server`)");
@@ -317,10 +319,11 @@ impl Ssh {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
-             PidFile none\nSetEnv DOCKER_HOST={}\n",
+             PidFile none\n{}",
             at("host"),
             at("user.pub"),
-            daemon.unix()
+            daemon
+                .map_or(String::new(), |daemon| format!("SetEnv DOCKER_HOST={}\n", daemon.unix()))
         );
         fs::write(at("sshd_config"), config).unwrap();
         let server = Command::new(sshd)
