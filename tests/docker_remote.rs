@@ -7,7 +7,6 @@ mod common;
 mod daemons;
 
 use std::path::Path;
-use std::process::Command;
 
 use common::{TestStudy, Told, docker};
 use daemons::{Daemon, Ssh, free_port, possible};

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use cluster::Cluster;
 use common::{TestStudy, Told, docker, root};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Whether there is an Apptainer that works; if not, says so aloud, and fails where it is required.
 fn apptainer(test: &str) -> bool {
