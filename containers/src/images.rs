@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bollard::query_parameters::{
-    BuildImageOptions, CreateImageOptions, ImportImageOptions, ListImagesOptions,
-    RemoveImageOptions, TagImageOptions,
+    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
 };
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,7 @@ use walkdir::WalkDir;
 
 use crate::connect::Docker;
 use crate::error::ContainerError;
+use crate::transfer;
 
 /// Last lines of an image build that an error quotes.
 const QUOTED_LINES: usize = 15;
@@ -195,26 +195,20 @@ impl Docker {
     ///
     /// # Errors
     ///
-    /// [`ContainerError::ImageBuild`] if the file cannot be read or the daemon does not take it.
+    /// [`ContainerError::ImageBuild`] if the file cannot be read or the daemon does not take it,
+    /// [`ContainerError::Daemon`] if it does not answer.
     pub async fn load_image(&self, path: &Path) -> Result<(), ContainerError> {
-        let failed = |detail: String| ContainerError::ImageBuild {
-            image: path.display().to_string(),
-            detail,
-        };
-        let file = tokio::fs::File::open(path).await.map_err(|error| failed(error.to_string()))?;
+        let name = path.display().to_string();
+        let file = tokio::fs::File::open(path).await.map_err(|error| {
+            ContainerError::ImageBuild { image: name.clone(), detail: error.to_string() }
+        })?;
         let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
             let mut piece = vec![0; LOADED_AT_ONCE];
             let length = file.read(&mut piece).await?;
             piece.truncate(length);
-            io::Result::Ok((length > 0).then(|| (piece.into(), file)))
+            Ok((length > 0).then_some((piece, file)))
         });
-        let body = bollard::body_try_stream(pieces);
-        let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
-        let mut answers = Box::pin(self.client.import_image(options, body, None));
-        while let Some(answer) = answers.next().await {
-            answer.map_err(|error| failed(crate::error::with_causes(&error)))?;
-        }
-        Ok(())
+        transfer::load(self, &name, pieces).await
     }
 
     /// Asks a registry for an image and returns its digest.

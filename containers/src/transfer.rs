@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use bollard::query_parameters::{ImportImageOptions, ListImagesOptions, RemoveImageOptions};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 
 use crate::connect::Docker;
@@ -42,7 +42,7 @@ pub async fn send_image(
     let read = tokio::task::spawn_blocking(move || Archive::read(&path)).await;
     let read = read.map_err(|error| failed(error.to_string()))?.map_err(at)?;
     let digest = Sha256::digest(read.configuration());
-    let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex::encode(digest);
     if image.trim_start_matches("sha256:") != found && to.info().takes_layers {
         return Err(failed(format!("{} holds sha256:{found}", archive.display())));
     }
@@ -51,16 +51,16 @@ pub async fn send_image(
     if to.info().takes_layers {
         sent.there = layers_there(read.digests(), &to.layers_of_images().await?);
         for upto in sent.there.min(all - 1) + 1..all {
-            load(to, image, read.part(image, upto - 1, upto).map_err(at)?).await?;
+            load_part(to, image, read.part(image, upto - 1, upto).map_err(at)?).await?;
             sent.parts += 1;
             sent.bytes += read.bytes(upto - 1..upto);
         }
         let left = sent.there.max(all - 1);
-        load(to, image, read.part(image, left, all).map_err(at)?).await?;
+        load_part(to, image, read.part(image, left, all).map_err(at)?).await?;
         sent.parts += all - left;
         sent.bytes += read.bytes(left..all);
     } else {
-        load(to, image, read.part(image, 0, all).map_err(at)?).await?;
+        load_part(to, image, read.part(image, 0, all).map_err(at)?).await?;
         sent = Sent { parts: all, there: 0, bytes: read.bytes(0..all) };
     }
     if to.image_id(image).await?.is_none() {
@@ -72,8 +72,7 @@ pub async fn send_image(
 }
 
 /// Loads a part of an image.
-async fn load(to: &Docker, image: &str, part: Part) -> Result<(), ContainerError> {
-    let failed = |detail: String| ContainerError::ImageBuild { image: image.into(), detail };
+async fn load_part(to: &Docker, image: &str, part: Part) -> Result<(), ContainerError> {
     let (pieces, stream) = tokio::sync::mpsc::channel::<io::Result<Vec<u8>>>(4);
     let reader = tokio::task::spawn_blocking(move || {
         let written = part.write(|piece| pieces.blocking_send(Ok(piece)).is_ok());
@@ -84,7 +83,19 @@ async fn load(to: &Docker, image: &str, part: Part) -> Result<(), ContainerError
     let stream = futures_util::stream::unfold(stream, |mut stream| async {
         Some((stream.recv().await?, stream))
     });
-    let body = bollard::body_try_stream(stream.map(|piece| piece.map(Into::into)));
+    let loaded = load(to, image, stream).await;
+    let _ = reader.await;
+    loaded
+}
+
+/// Has a daemon load an archive that comes in pieces; `image` is what errors call it.
+pub(crate) async fn load(
+    to: &Docker,
+    image: &str,
+    archive: impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static,
+) -> Result<(), ContainerError> {
+    let failed = |detail: String| ContainerError::ImageBuild { image: image.into(), detail };
+    let body = bollard::body_try_stream(archive.map(|piece| piece.map(Into::into)));
     // The daemon answers when it has everything, however long that takes.
     let client = to.client.clone().with_timeout(std::time::Duration::from_secs(24 * 3600));
     let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
@@ -105,8 +116,6 @@ async fn load(to: &Docker, image: &str, part: Part) -> Result<(), ContainerError
             }
         }
     }
-    drop(answers);
-    let _ = reader.await;
     refused.map_or(Ok(()), Err)
 }
 

@@ -144,7 +144,7 @@ fn pack(folder: &Path, take: impl FnMut(String, &[u8]) -> io::Result<()>) -> io:
     }
     let mut cutter = archive.into_inner()?;
     cutter.cut()?;
-    Ok(cutter.whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(cutter.whole.finalize()))
 }
 
 #[cfg(test)]
