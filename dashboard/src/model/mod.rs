@@ -102,15 +102,11 @@ impl Snapshot {
         let files = Arc::clone(&self.files);
         let choices: HashMap<&BugId, &Choice> =
             files.choices.iter().map(|choice| (&choice.bug, choice)).collect();
-        let mut experiments: BTreeMap<&BugId, Vec<&ExperimentState>> = BTreeMap::new();
-        for state in self.experiments.iter().filter(|state| state.active) {
-            experiments.entry(&state.experiment.bug).or_default().push(state);
-        }
         let known: std::collections::HashSet<&BugId> = files.corpus.iter().map(|b| &b.id).collect();
         let mut strangers: Vec<&BugId> = self
             .builds
             .keys()
-            .chain(experiments.keys().copied())
+            .chain(self.experiments.iter().filter(|s| s.active).map(|s| &s.experiment.bug))
             .filter(|b| !known.contains(*b))
             .collect();
         strangers.sort();
@@ -125,11 +121,11 @@ impl Snapshot {
                 lost.insert(&loss.bug, (step, &loss.reason));
             }
         }
-        let empty = Vec::new();
         let rows = files.corpus.iter().chain(&strangers).enumerate().map(|(place, bug)| {
-            let builds = self.builds.get(&bug.id).map_or(empty.as_slice(), Vec::as_slice);
-            let experiments = experiments.get(&bug.id).map(Vec::as_slice).unwrap_or_default();
-            Row::new(place, bug, &files, builds, experiments, lost.get(&bug.id), &choices)
+            let active = self.experiments_of(&bug.id).iter().filter(|state| state.active);
+            let experiments: Vec<_> = active.collect();
+            let builds = self.builds_of(&bug.id);
+            Row::new(place, bug, &files, builds, &experiments, lost.get(&bug.id), &choices)
         });
         let rows: Vec<Row> = rows.collect();
         self.places =

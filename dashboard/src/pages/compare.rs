@@ -75,10 +75,9 @@ fn suggestions(snapshot: &Snapshot) -> Markup {
         .iter()
         .filter(|state| state.active && state.experiment.evaluation != Evaluation::Corrected)
         .filter_map(|state| {
-            let corrected = snapshot.experiments.iter().find(|other| {
-                other.active
-                    && other.experiment.bug == state.experiment.bug
-                    && other.experiment.evaluation == Evaluation::Corrected
+            let of_bug = snapshot.experiments_of(&state.experiment.bug);
+            let corrected = of_bug.iter().find(|other| {
+                other.active && other.experiment.evaluation == Evaluation::Corrected
             })?;
             Some((state, state.id.clone(), corrected.id.clone()))
         })
