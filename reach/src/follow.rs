@@ -68,6 +68,7 @@ impl Index {
             if search.led.len() > MOST_NAMES {
                 let way = format!("names lead from it to more than {MOST_NAMES} others");
                 search.reached.open.push(way);
+                search.reached.crowded = true;
                 break;
             }
             search.step(symbol);

@@ -53,19 +53,14 @@ pub struct Reached {
     pub callers: Vec<(String, Vec<String>)>,
     /// Why more may be reached than is named here.
     pub open: Vec<String>,
+    /// Whether names lead to so many others that which ones says nothing.
+    pub(crate) crowded: bool,
     /// A function that no other file can call, and its own does not.
     pub dead: bool,
     /// Nothing outside of folders that only programs in C++ use.
     pub only_frontends: bool,
     /// Nothing outside of files that are compiled for a GPU only.
     pub only_gpu: bool,
-}
-
-impl Reached {
-    /// Whether names lead to so many others that which ones says nothing.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.open.iter().any(|why| why.contains("more than"))
-    }
 }
 
 impl Library {

@@ -207,7 +207,7 @@ impl Namer<'_> {
                     let names = piece.names.iter();
                     reached.device = names.map(|name| symbols.name(*name).to_owned()).collect();
                 }
-                if reached.is_crowded() {
+                if reached.crowded {
                     reached.callers = index.callers(&piece, symbols, self.dictionary, &device);
                 }
                 leads.push(Lead::Names { part: format!("{path}: {}", piece.title), reached });

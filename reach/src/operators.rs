@@ -163,7 +163,7 @@ impl<'a> Namer<'a> {
         };
         let mut unseen: Vec<&str> = Vec::new();
         let mut idle: Vec<String> = Vec::new();
-        if !reached.is_crowded() {
+        if !reached.crowded {
             for (operator, path) in &reached.operators {
                 let (ran, known) = trace.operator(operator);
                 if ran {
