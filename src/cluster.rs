@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::anyhow;
 use runner::{AnyLauncher, Launch, Plan, PlannedRun, RunOptions, SlurmLauncher, SlurmSetup};
 use server::{Listen, Secret, ServerConfig, Tls};
-use study::{RunStatus, SlurmPolicy, Store, Study};
+use study::{SlurmPolicy, Store, Study};
 
 use crate::access;
 use crate::cli::{Executor, Place, RunArgs};
@@ -151,8 +151,7 @@ pub fn begun(store: &Store, plan: &Plan) -> Result<BTreeSet<String>, Failure> {
         if begun.contains(experiment.bug.as_str()) {
             continue;
         }
-        let runs = store.runs(&experiment.id())?;
-        if runs.iter().any(|run| run.status == RunStatus::Finished) {
+        if !store.finished_runs(&experiment.id())?.is_empty() {
             begun.insert(experiment.bug.to_string());
         }
     }
@@ -192,11 +191,7 @@ pub fn preview(place: &Place, study: &Study, home: &Home, plan: &Plan) -> Result
     let (setup, listen) = setup(place, study, plan, BTreeSet::new())?;
     let launch = likely(study, home, first, listen);
     let slurm::Preview { options, script } = setup.preview(&launch);
-    let nodes = match setup.policy.same {
-        study::SameHardware::Class => ", kept on nodes of one class for each bug",
-        study::SameHardware::Node => ", kept on one node for each bug",
-        study::SameHardware::Any => "",
-    };
+    let nodes = slurm::kept_together(&setup.policy);
     let bugs: BTreeSet<_> = plan.missing.iter().map(|run| &run.experiment.bug).collect();
     eprintln!(
         "{} runs of {} bugs would become jobs named {}{nodes}, an array for each bug. The first:\n\

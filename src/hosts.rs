@@ -1,6 +1,6 @@
 //! `run --executor hosts`: several Docker hosts of `[docker]` in study.toml.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -190,7 +190,7 @@ impl Seen {
 /// Asks every host of a study, none of them longer than `within`.
 pub async fn look(study: &Study, within: Duration) -> Vec<Seen> {
     let Some(policy) = &study.config.docker else { return Vec::new() };
-    let placed = places_of(study);
+    let placed = runner::hosts_of_bugs(study.root());
     let all = policy.hosts.iter().map(|host| async {
         let certs = certs(study, host);
         let connect = Docker::connect_with(&host.address, certs.as_deref());
@@ -205,15 +205,4 @@ pub async fn look(study: &Study, within: Duration) -> Vec<Seen> {
         Seen { name, says, class: host.class.clone(), bugs }
     });
     join_all(all).await
-}
-
-/// The host of each bug, as far as the record can be read.
-fn places_of(study: &Study) -> BTreeMap<String, String> {
-    let text = std::fs::read(study.root().join("hosts/placed.json")).unwrap_or_default();
-    let all: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&text).unwrap_or_default();
-    let hosts = all
-        .into_iter()
-        .filter_map(|(bug, place)| Some((bug, place.get("host")?.as_str()?.to_owned())));
-    hosts.collect()
 }

@@ -75,9 +75,10 @@ pub async fn probe(study: &Study, options: &BuildOptions) -> Result<Probes, Buil
     let mut found = Probes { probes: Vec::new(), left_out };
     for (bug, Suited { toolchain, .. }) in bugs.iter().zip(&suited) {
         let recipe = toolchain.recipe.probe.as_ref();
+        let chosen = changed_tests::choose(&bug.tests);
         let (pair, fix, recipe) = match (pairs.get(&bug.id), &bug.fix, recipe) {
-            _ if changed_tests::choose(&bug.tests).python.is_empty() => {
-                found.leave_out(bug, changed_tests::choose(&bug.tests).none());
+            _ if chosen.python.is_empty() => {
+                found.leave_out(bug, chosen.none());
                 continue;
             }
             (Some(pair), Some(fix), Some(recipe)) => (pair, fix, recipe),

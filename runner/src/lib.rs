@@ -25,7 +25,7 @@ pub use execute::{Progress, RunError, RunOptions, execute};
 pub use factorial::{FactorialError, factorial, place};
 pub use launch::{
     AnyLauncher, DockerLauncher, Exit, HostSetup, HostsError, HostsLauncher, HostsSetup, Launch,
-    LaunchError, Launcher, LocalLauncher, Seat, Seated, SlurmLauncher, SlurmSetup,
+    LaunchError, Launcher, LocalLauncher, Seat, Seated, SlurmLauncher, SlurmSetup, hosts_of_bugs,
 };
 pub use names::Models;
 pub use pairing::{FactorDifference, compare_manifests};

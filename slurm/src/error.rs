@@ -97,18 +97,12 @@ pub enum SlurmError {
         /// What happened.
         source: io::Error,
     },
+    /// The record of where bugs go cannot be used.
+    #[error(transparent)]
+    Placed(#[from] PlacedError),
     /// Nobody follows the jobs any more.
     #[error("what follows the cluster's jobs has ended; call the same command again to go on")]
     Ended,
-}
-
-impl From<PlacedError> for SlurmError {
-    fn from(error: PlacedError) -> Self {
-        match error {
-            PlacedError::Damaged { path, source } => Self::Damaged { path, source },
-            PlacedError::Io { path, source } => Self::Io { path, source },
-        }
-    }
 }
 
 impl SlurmError {

@@ -23,5 +23,5 @@ mod work;
 pub use cluster::{Cluster, Found};
 pub use error::SlurmError;
 pub use job::{End, JobId, Over, script_status};
-pub use script::{Preview, asked, preview, quote};
+pub use script::{Preview, asked, is_handed_over, kept_together, preview, quote};
 pub use work::{Setup, Stage, Work};

@@ -7,10 +7,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use study::SlurmPolicy;
+use study::{SameHardware, SlurmPolicy};
 
 use crate::job::script_status::{NO_PROGRAM, NOT_SHARED, WITHDRAWN};
 use crate::work::{Setup, Work};
+
+/// How jobs of one bug are kept together, for people who read a plan.
+pub fn kept_together(policy: &SlurmPolicy) -> &'static str {
+    match policy.same {
+        SameHardware::Class => ", kept on nodes of one class for each bug",
+        SameHardware::Node => ", kept on one node for each bug",
+        SameHardware::Any => "",
+    }
+}
 
 /// What the jobs of a batch have in common.
 pub(crate) struct Batch<'a> {
@@ -32,13 +41,29 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// What stands before and after the mark in the name of the secrets.
+    const LAUNCH: (&str, &str) = ("job-", ".env");
+
     pub(crate) fn of(nonce: &str) -> Self {
+        let (before, after) = Self::LAUNCH;
         Self {
-            launch: format!("job-{nonce}.env"),
+            launch: format!("{before}{nonce}{after}"),
             out: format!("job-{nonce}.out"),
             status: format!("job-{nonce}.status"),
         }
     }
+}
+
+/// Whether a job of a folder may still be asked for: the file with its secrets goes when the job is
+/// over or taken back.
+pub fn is_handed_over(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    let (before, after) = Names::LAUNCH;
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with(before) && name.ends_with(after)
+    })
 }
 
 impl Batch<'_> {

@@ -21,7 +21,7 @@ pub fn name(bug: &BugId) -> String {
 }
 
 fn file(study: &Study, bug: &BugId) -> PathBuf {
-    kept::folder(study).join(format!("{bug}.jsonl"))
+    study.root().join(name(bug))
 }
 
 /// The runs of one bug; none where none was made.

@@ -244,6 +244,13 @@ impl Study {
     }
 }
 
+/// Where an image lies in a study's folder for machines that load it from there: an archive as
+/// `docker save` writes it, named after the image.
+pub fn image_archive(study: &Path, image: &str) -> PathBuf {
+    let digest = crate::files::sha256_hex(image.as_bytes());
+    study.join("cache/images").join(format!("{}.tar", digest.get(..16).unwrap_or(&digest)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,7 @@ pub use corpus::{Bug, ChangedFile};
 pub use experiment::{Challenge, Conditions, DataOrder, Experiment, Hyperparameters, ModelSpec};
 pub use hosts::{DockerHost, DockerPolicy};
 pub use ids::{ArtifactId, BugId, CommitId, ExperimentId, IdError};
-pub use layout::{Study, StudyError, StudyLock};
+pub use layout::{Study, StudyError, StudyLock, image_archive};
 pub use nightly::NightlyPolicy;
 pub use slurm::{BUILD_CPUS, SlurmBuild, SlurmPolicy};
 pub use store::{ArtifactRecord, ArtifactStatus, RunKey, RunRecord, RunStatus, Store, StoreError};

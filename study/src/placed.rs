@@ -24,7 +24,7 @@ impl std::fmt::Display for Class {
 #[derive(Debug, thiserror::Error)]
 pub enum PlacedError {
     /// It is not what was written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; remove the file if nothing is run or built yet, else restore it")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -48,6 +48,19 @@ pub struct Placed<T> {
     places: BTreeMap<String, T>,
 }
 
+/// Everything that is recorded, by the bug; nothing if there is no record.
+///
+/// # Errors
+/// If the file is damaged or cannot be read.
+pub fn recorded<T: DeserializeOwned>(path: &Path) -> Result<BTreeMap<String, T>, PlacedError> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|source| PlacedError::Damaged { path: path.to_owned(), source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(source) => Err(PlacedError::Io { path: path.to_owned(), source }),
+    }
+}
+
 impl<T: Serialize + DeserializeOwned + PartialEq + Clone> Placed<T> {
     /// Reads the file, if there is one. What is said of bugs of which nothing is made yet (those not
     /// in `begun`) does not count: nothing of theirs has to be matched.
@@ -55,12 +68,7 @@ impl<T: Serialize + DeserializeOwned + PartialEq + Clone> Placed<T> {
     /// # Errors
     /// If the file is damaged or cannot be read.
     pub fn read(path: PathBuf, begun: &BTreeSet<String>) -> Result<Self, PlacedError> {
-        let mut places: BTreeMap<String, T> = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| PlacedError::Damaged { path: path.clone(), source })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(PlacedError::Io { path, source }),
-        };
+        let mut places: BTreeMap<String, T> = recorded(&path)?;
         places.retain(|bug, _| begun.contains(bug));
         Ok(Self { path, places })
     }

@@ -157,36 +157,32 @@ const OWN_OPTIONS: &[&str] = &[
     "--wrap",
 ];
 
+/// A value out of its range: key, what stands there, what may.
+type Wrong = (&'static str, String, &'static str);
+
 impl SlurmPolicy {
     /// The first value out of its range: key, what stands there, what may.
     ///
     /// # Errors
     /// If there is one.
-    pub fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
+    pub fn check(&self) -> Result<(), Wrong> {
         if let Some(own) = &self.build {
             own.check()?;
         }
-        for (key, value) in [
+        at_least_one(&[
             ("slurm.cpus", Some(self.cpus)),
             ("slurm.jobs", Some(self.jobs)),
             ("slurm.poll_seconds", Some(self.poll_seconds)),
             ("slurm.time_minutes", self.time_minutes),
             ("slurm.memory_mib", self.memory_mib),
-        ] {
-            if value == Some(0) {
-                return Err((key, "0".to_owned(), "at least 1"));
-            }
-        }
+        ])?;
         if self.gpu_type.is_some() && self.gpus == Some(0) {
             return Err(("slurm.gpus", "0".to_owned(), "at least 1 beside slurm.gpu_type"));
         }
         check_options("slurm.options", &self.options)?;
         let texts = [&self.partition, &self.account, &self.qos, &self.constraint, &self.exclude];
-        let lines = texts.into_iter().chain([&self.gpu_type, &self.server]).flatten();
-        if let Some(text) = lines.chain(&self.options).find(|text| !is_one_line(text)) {
-            return Err(("slurm", format!("{text:?}"), "values of one line that are not empty"));
-        }
-        Ok(())
+        let texts = texts.into_iter().chain([&self.gpu_type, &self.server]).flatten();
+        lines_alone("slurm", texts.chain(&self.options))
     }
 
     /// What holds for builds: the keys of `[slurm.build]` in the place of those of `[slurm]`, and
@@ -220,17 +216,13 @@ impl SlurmPolicy {
 }
 
 impl SlurmBuild {
-    fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
-        for (key, value) in [
+    fn check(&self) -> Result<(), Wrong> {
+        at_least_one(&[
             ("slurm.build.cpus", self.cpus),
             ("slurm.build.jobs", self.jobs),
             ("slurm.build.time_minutes", self.time_minutes),
             ("slurm.build.memory_mib", self.memory_mib),
-        ] {
-            if value == Some(0) {
-                return Err((key, "0".to_owned(), "at least 1"));
-            }
-        }
+        ])?;
         let options = self.options.as_deref().unwrap_or_default();
         check_options("slurm.build.options", options)?;
         if let Some(folder) = self.scratch.as_ref().filter(|folder| !folder.is_absolute()) {
@@ -238,20 +230,12 @@ impl SlurmBuild {
             return Err(("slurm.build.scratch", found, "an absolute path on the nodes"));
         }
         let texts = [&self.partition, &self.account, &self.qos, &self.constraint, &self.exclude];
-        match texts.into_iter().flatten().chain(options).find(|text| !is_one_line(text)) {
-            None => Ok(()),
-            Some(text) => {
-                Err(("slurm.build", format!("{text:?}"), "values of one line that are not empty"))
-            }
-        }
+        lines_alone("slurm.build", texts.into_iter().flatten().chain(options))
     }
 }
 
 /// Refuses options of `sbatch` that this program gives itself.
-fn check_options(
-    key: &'static str,
-    options: &[String],
-) -> Result<(), (&'static str, String, &'static str)> {
+fn check_options(key: &'static str, options: &[String]) -> Result<(), Wrong> {
     let own = |option: &&String| {
         let name = option.split('=').next().unwrap_or_default();
         OWN_OPTIONS.contains(&name) || !option.starts_with('-')
@@ -267,8 +251,24 @@ fn check_options(
     }
 }
 
-fn is_one_line(text: &str) -> bool {
-    !text.trim().is_empty() && !text.chars().any(char::is_control)
+/// Refuses zeros.
+fn at_least_one(values: &[(&'static str, Option<u32>)]) -> Result<(), Wrong> {
+    match values.iter().find(|(_, value)| *value == Some(0)) {
+        None => Ok(()),
+        Some((key, _)) => Err((*key, "0".to_owned(), "at least 1")),
+    }
+}
+
+/// Refuses texts that are empty or more than a line.
+fn lines_alone<'a>(
+    key: &'static str,
+    mut texts: impl Iterator<Item = &'a String>,
+) -> Result<(), Wrong> {
+    let odd = |text: &&String| text.trim().is_empty() || text.chars().any(char::is_control);
+    match texts.find(odd) {
+        None => Ok(()),
+        Some(text) => Err((key, format!("{text:?}"), "values of one line that are not empty")),
+    }
 }
 
 #[cfg(test)]

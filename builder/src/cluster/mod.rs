@@ -114,11 +114,7 @@ pub(crate) fn preview(
     let setup = yard.setup()?;
     let folder = JobFolder(order::root(shop.study).join("FOLDER"));
     let slurm::Preview { options, script } = slurm::preview(&setup, &yard.work(&folder, first));
-    let kept = match nodes.policy.same {
-        study::SameHardware::Class => ", kept on nodes of one class for each bug",
-        study::SameHardware::Node => ", kept on one node for each bug",
-        study::SameHardware::Any => "",
-    };
+    let kept = slurm::kept_together(&nodes.policy);
     Ok(Some(format!(
         "{chains} jobs named {}{kept}, one for each pair. The first:\nsbatch {}\n{script}",
         setup.name,

@@ -55,16 +55,9 @@ impl OrderedToolchain {
             base_id: ready.base_id.clone(),
             tag: ready.tag.clone(),
             image_id: ready.image_id.clone(),
-            archive: image_archive(study, &ready.image_id),
+            archive: study::image_archive(study.root(), &ready.image_id),
         }
     }
-}
-
-/// Where an image lies for nodes, named after its digest.
-fn image_archive(study: &Study, image_id: &str) -> PathBuf {
-    let digest = study::files::sha256_hex(image_id.as_bytes());
-    let name = digest.get(..16).unwrap_or(&digest);
-    study.cache_dir().join("images").join(format!("{name}.tar"))
 }
 
 /// Where a study's builds on nodes have their folders.
@@ -102,15 +95,9 @@ impl JobFolder {
         serde_json::from_slice(&bytes).map_err(|e| BuildError::io(&path)(e.into()))
     }
 
-    /// Whether somebody still waits for its job: the file with the job's secrets goes when the job
-    /// is over or taken back.
+    /// Whether somebody still waits for its job.
     pub(crate) fn is_wanted(&self) -> bool {
-        let Ok(entries) = fs::read_dir(&self.0) else { return false };
-        entries.flatten().any(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("job-") && name.ends_with(".env")
-        })
+        slurm::is_handed_over(&self.0)
     }
 
     /// Where its node leaves what it makes.

@@ -20,7 +20,7 @@ use containers::{Cancel, ContainerError};
 pub use self::slurm::{SlurmLauncher, SlurmSetup};
 pub use docker::DockerLauncher;
 pub use exit::Exit;
-pub use hosts::{HostSetup, HostsError, HostsLauncher, HostsSetup};
+pub use hosts::{HostSetup, HostsError, HostsLauncher, HostsSetup, hosts_of_bugs};
 pub use local::LocalLauncher;
 
 /// One client to start.

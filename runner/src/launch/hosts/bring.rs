@@ -12,7 +12,6 @@ use tokio::sync::{Mutex, mpsc};
 use super::host::{Host, Ready, Trouble};
 use super::tree::{self, Tree};
 use super::{Class, HostsSetup};
-use crate::launch::slurm::image_archive;
 use crate::launch::{Launch, LaunchError};
 
 /// What all hosts of a call have in common.
@@ -83,7 +82,7 @@ impl Common {
         if ready.docker.image_id(image).await?.is_some() {
             return Ok(());
         }
-        let archive = image_archive(&self.study.join("cache/images"), image);
+        let archive = study::image_archive(&self.study, image);
         {
             let _held = self.saving.lock().await;
             if !archive.exists() {

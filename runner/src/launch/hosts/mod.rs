@@ -11,9 +11,9 @@ mod choose;
 mod host;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use containers::{Cancel, ContainerError, Docker};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use study::Ending;
-use study::placed::{Class, Placed, PlacedError};
+use study::placed::{Class, Placed, PlacedError, recorded};
 use tokio::task::JoinHandle;
 
 use self::bring::Common;
@@ -49,35 +49,13 @@ pub enum HostsError {
         /// The other.
         second: String,
     },
-    /// A file of the study is damaged.
-    #[error("{path}: {source}; remove the file if no run is finished yet, else restore it")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// A file of the study cannot be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What happened.
-        source: std::io::Error,
-    },
+    /// The record of where bugs go cannot be used.
+    #[error(transparent)]
+    Placed(#[from] PlacedError),
 }
 
 const ADVICE: &str = "see that the daemons run and this user may use them (`docker -H ADDRESS info` \
                       must answer), or use --executor docker for this machine alone";
-
-impl From<PlacedError> for HostsError {
-    fn from(error: PlacedError) -> Self {
-        match error {
-            PlacedError::Damaged { path, source } => Self::Damaged { path, source },
-            PlacedError::Io { path, source } => Self::Io { path, source },
-        }
-    }
-}
 
 /// One host, as the runs need to know it.
 #[derive(Debug, Clone)]
@@ -139,6 +117,12 @@ pub struct HostsLauncher {
     bugs: Mutex<Bugs>,
     common: Arc<Common>,
     keepers: Vec<JoinHandle<()>>,
+}
+
+/// The host of each bug, as far as the study's record can be read.
+pub fn hosts_of_bugs(study: &Path) -> BTreeMap<String, String> {
+    let all: BTreeMap<String, Place> = recorded(&study.join(RECORD)).unwrap_or_default();
+    all.into_iter().map(|(bug, place)| (bug, place.host)).collect()
 }
 
 /// How long hosts may take at the end of a call.

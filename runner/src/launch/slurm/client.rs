@@ -2,7 +2,7 @@
 //! that they read.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use slurm::quote;
 use slurm::script_status::NO_PROGRAM;
@@ -117,19 +117,13 @@ fi
     }
 }
 
-/// Where an image lies for nodes: an archive as `docker save` writes it, named after the image.
-pub(in crate::launch) fn image_archive(folder: &Path, image: &str) -> PathBuf {
-    let digest = study::files::sha256_hex(image.as_bytes());
-    folder.join(format!("{}.tar", digest.get(..16).unwrap_or(&digest)))
-}
-
 /// What the client's environment says, by its names on the node's own file system.
 ///
-/// `images` is the folder of images, for jobs in containers.
+/// `archive` is that of the image, for jobs in containers.
 pub(super) fn environment(
     launch: &Launch,
     server: &str,
-    images: Option<&Path>,
+    archive: Option<&Path>,
 ) -> BTreeMap<String, String> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut all = launch.env.clone();
@@ -141,9 +135,8 @@ pub(super) fn environment(
         ("REPRODUCEML_ARTIFACT", path(&launch.artifact)),
     ];
     all.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    if let Some(images) = images {
-        let archive = path(&image_archive(images, &launch.image));
-        all.insert("REPRODUCEML_ARCHIVE".to_owned(), archive);
+    if let Some(archive) = archive {
+        all.insert("REPRODUCEML_ARCHIVE".to_owned(), path(archive));
         all.insert("REPRODUCEML_IMAGE".to_owned(), launch.image.clone());
     }
     all.extend(launch.cache.iter().map(|cache| ("REPRODUCEML_CACHE".to_owned(), path(cache))));

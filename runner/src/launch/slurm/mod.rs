@@ -18,7 +18,6 @@ use slurm::{Cluster, End, Over, Preview, Setup, Stage, Work};
 use study::SlurmPolicy;
 
 use self::client::Starter;
-pub(super) use self::client::image_archive;
 use super::exit::Tail;
 use super::{Exit, Launch, LaunchError, Launcher, reached_as};
 
@@ -54,10 +53,10 @@ impl SlurmSetup {
         }
     }
 
-    /// Where images lie for nodes, if runs need any.
-    fn images(&self) -> Option<PathBuf> {
+    /// Where an image lies for nodes, if runs need any.
+    fn archive(&self, image: &str) -> Option<PathBuf> {
         (self.policy.container != study::NodeContainer::None)
-            .then(|| self.study.join("cache/images"))
+            .then(|| study::image_archive(&self.study, image))
     }
 
     /// What a job does that makes a run.
@@ -69,7 +68,11 @@ impl SlurmSetup {
             bug: launch.bug.clone(),
             kin: Vec::new(),
             folder: launch.folder.clone(),
-            environment: client::environment(launch, &server, self.images().as_deref()),
+            environment: client::environment(
+                launch,
+                &server,
+                self.archive(&launch.image).as_deref(),
+            ),
             sees: &["PYTHONPATH", "REPRODUCEML_ARTIFACT"],
             lines: starter.lines(launch),
             gpus,
@@ -107,9 +110,8 @@ impl SlurmLauncher {
 
     /// The images that these runs need and that nodes do not find yet, with the archive to make.
     pub fn images_to_save(&self, images: &BTreeSet<String>) -> Vec<(String, PathBuf)> {
-        let Some(folder) = self.setup.images() else { return Vec::new() };
-        let archives = images.iter().map(|image| (image.clone(), image_archive(&folder, image)));
-        archives.filter(|(_, path)| !path.exists()).collect()
+        let archive = |image: &String| Some((image.clone(), self.setup.archive(image)?));
+        images.iter().filter_map(archive).filter(|(_, path)| !path.exists()).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use slurm::JobId;
 use study::Ending;
 
-use super::client::{environment, image_archive};
+use super::client::environment;
 use super::*;
 use crate::launch::example;
 
@@ -115,7 +115,7 @@ fn carry_out(
     let path = format!("{}:{}", study.display(), std::env::var("PATH").unwrap());
     let mut code = None;
     for _ in 0..times {
-        let own = environment(&launch, "tcp:h:1", setup.images().as_deref());
+        let own = environment(&launch, "tcp:h:1", setup.archive(&launch.image).as_deref());
         let lines: Vec<String> =
             own.iter().map(|(name, value)| format!("{name}={}\n", slurm::quote(value))).collect();
         std::fs::write(run.join("job-MARK.env"), lines.concat()).unwrap();
@@ -145,7 +145,7 @@ fn apptainer_makes_its_image_once_and_is_told_what_docker_is() {
     let (folder, code, said) = carry_out(policy, ("apptainer", does), 2);
     assert_eq!(code, Some(4), "the client's status");
     let made = std::fs::read_to_string(folder.path().join("made")).unwrap();
-    let archive = image_archive(&folder.path().join("cache/images"), "image");
+    let archive = study::image_archive(folder.path(), "image");
     assert_eq!(made.lines().count(), 1, "{made}");
     assert!(made.contains(&format!("docker-archive:{}", archive.display())), "{made}");
     for wanted in
